@@ -13,7 +13,7 @@ catalogue AS (  -- what may be named today
     FROM products
     ANTI JOIN (
         FROM eligibility
-        WHERE getvariable('day') BETWEEN "from" AND coalesce(until, DATE '9999-12-31')
+        WHERE holds_on("from", until, getvariable('day'))
     ) USING (product_type)
     WHERE getvariable('unsold_days') = 0
         OR product_id IN (

@@ -1,14 +1,14 @@
 -- The mails as a mail system takes them: one row a household, whose texts are escaped for HTML.
 SELECT
     household_id,
-    concat(CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you', CASE WHEN count(coupon_upc) > 0 THEN ', and a coupon' ELSE '' END) AS subject,
+    concat(title, CASE WHEN count(coupon_upc) > 0 THEN ', and a coupon' ELSE '' END) AS subject,
     list(product_id ORDER BY slot) AS products,
     list(coalesce(CAST(coupon_upc AS VARCHAR), '') ORDER BY slot) AS coupons,
     list(text ORDER BY slot) AS texts,
     concat(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>', CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you</title></head>',
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>', title, '</title></head>',
         '<body style="font-family:sans-serif;max-width:36rem;margin:auto;padding:.75rem"><h1 style="font-size:1.3rem">',
-        CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you</h1>',
+        title, '</h1>',
         string_agg(
             concat(
                 '<div style="border:1px solid #ccc;border-radius:6px;margin:.5rem 0;padding:.75rem">',
@@ -23,4 +23,9 @@ SELECT
         '<a href="{unsubscribe}">No more mails</a></p></body></html>'
     ) AS html
 FROM mail_list
-GROUP BY household_id
+JOIN (
+    SELECT household_id, concat(CASE count(*) WHEN 4 THEN 'Four' WHEN 5 THEN 'Five' ELSE 'Six' END, ' for you') AS title
+    FROM mail_list
+    GROUP BY household_id
+) USING (household_id)
+GROUP BY household_id, title
