@@ -1,6 +1,7 @@
 """`nightscore new`: a first job.yaml and features.sql for a model and an input, and what they don't know."""
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -101,7 +102,8 @@ def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
             "are in the templates of `nightscore init`, and in docs/models.md"
         )
     try:
-        return describe_onnx(read_model(fetched(workspace, place), model)), workspace.relative(place)
+        fetch = functools.partial(fetched, workspace)
+        return describe_onnx(read_model(fetch(place), model, fetch)), workspace.relative(place)
     except ModelError as error:
         raise Broken(f"--model {error}") from error
 
