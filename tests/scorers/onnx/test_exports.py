@@ -1,4 +1,4 @@
-"""Models as exporters write them: with a ZipMap, with weights beside them, for one row at a time, in float16."""
+"""Models as exporters write them: a ZipMap, weights beside the graph, one row at a time, float16."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ import onnx
 import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
+from skl2onnx import to_onnx
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from skl2onnx import to_onnx
 
 from nightscore.scorers import Options, describe_onnx, lost
 from nightscore.scorers.errors import ModelError
@@ -61,7 +61,7 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
 def test_a_classifier_with_a_zip_map_gives_its_probabilities(
     tmp_path: Path, made: Callable[[], Any], dtype: Any
 ) -> None:
-    """To scikit-learn's own, by the exporter's name of the output and by `probabilities`; the hash is the file's."""
+    """They are scikit-learn's, by the exporter's name and by `probabilities`; the hash is the file's."""
     trained = made().fit(X.astype(dtype), Y)
     model = saved(tmp_path, to_onnx(trained, X[:1].astype(dtype)))
     assert model.sha256 == hashlib.sha256((tmp_path / "m.onnx").read_bytes()).hexdigest()
@@ -182,7 +182,7 @@ def test_weights_behind_a_link_that_leaves_are_never_read(tmp_path: Path) -> Non
     data.unlink()
     data.symlink_to("../kept.data")
     with pytest.raises(
-        ModelError, match="its weights in m.onnx.data are a link that leaves the model's folder"
+        ModelError, match=r"its weights in m.onnx.data are a link that leaves the model's folder"
     ):
         read_model(tmp_path / "m/m.onnx", "m.onnx")
 
