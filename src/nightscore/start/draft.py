@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace
 from nightscore.job import load_all, schema_text
-from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model
+from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model, what_it_is
 from nightscore.start.lake import SeenInput, see_input
 from nightscore.start.new_files import write_new_files
 from nightscore.store import fetched, quote_identifier
@@ -96,13 +96,14 @@ def _refuse_name(workspace: Workspace, name: str) -> None:
 def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
     """What an .onnx file of the workspace takes and gives, and its path as a job.yaml says it."""
     place = workspace.resolve(model)
-    if not model.lower().endswith(".onnx"):
-        raise Broken(
-            f"--model {model}: a first draft is made for an .onnx file; other models (topk, text, Python) "
-            "are in the templates of `nightscore init`, and in docs/models.md"
-        )
+    fetch = functools.partial(fetched, workspace)
     try:
-        fetch = functools.partial(fetched, workspace)
+        if not model.lower().endswith(".onnx"):
+            looks = what_it_is(read_model(fetch(place), model).data) or "this is none"
+            raise Broken(
+                f"--model {model}: a first draft is made for an .onnx file; {looks}; other "
+                "models (topk, text, Python) are in the templates of `nightscore init`, and in docs/models.md"
+            )
         return describe_onnx(read_model(fetch(place), model, fetch)), workspace.relative(place)
     except ModelError as error:
         raise Broken(f"--model {error}") from error

@@ -98,7 +98,8 @@ def test_weights_beside_a_model_come_with_it(tmp_path, registry, made):
     folder = made[2] / "3"
     linear_model(folder / "model.onnx", (5.0, 6.0))
     whole = onnx.load(folder / "model.onnx")
-    onnx.save(whole, folder / "model.onnx", True, location="model.onnx.data", size_threshold=0)
+    options = {"save_as_external_data": True, "location": "model.onnx.data", "size_threshold": 0}
+    onnx.save(whole, folder / "model.onnx", **options)
     (folder / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}\n")
     version = registry.create_model_version("ranker", folder.as_uri()).version
     root = workspace(tmp_path, f"models:/ranker/{version}")

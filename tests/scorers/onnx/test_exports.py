@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nightscore.evaluation.recipes.ensemble import Ensemble
 from nightscore.scorers import Options, describe_onnx, lost
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile, read_model
@@ -80,6 +81,7 @@ def test_trees_see_the_same_graph(tmp_path: Path) -> None:
     np.testing.assert_allclose(scored(model, "probabilities[1]"), truth, atol=1e-6)
     kernel = open_trees(model, Options({"p": "probabilities[1]"}, NAMES))
     np.testing.assert_allclose(kernel.score(ROWS)["p"].to_numpy(), truth, atol=1e-6)
+    assert len(Ensemble(model).forest.roots) == trained.n_estimators_
 
 
 def test_another_matrix_is_never_called_probabilities(tmp_path: Path) -> None:
