@@ -59,8 +59,8 @@ def lost(column: pa.Array, kind: pa.DataType) -> Mask | None:
     """
     if _is_list(column.type) and _is_list(kind):
         return _lost_in_lists(column, kind)
-    if not pa.types.is_floating(kind):
-        return None
+    if not pa.types.is_floating(kind) or pa.types.is_float16(kind):
+        return _lost_in_half(column) if pa.types.is_float16(kind) else None
     if pa.types.is_integer(column.type):
         return _lost_integers(column, kind)
     if pa.types.is_decimal(column.type):
@@ -95,6 +95,18 @@ def _whole(value: float | int, kind: pa.DataType) -> int:
     if not held.min <= value <= held.max:
         raise ValueError(f"{value} is no value of {kind}, which holds {held.min} to {held.max}")
     return int(value)
+
+
+def _lost_in_half(column: pa.Array) -> Mask | None:
+    """Of any numbers in float16, which has few: integers up to 2048, and nothing beyond 65504."""
+    if pa.types.is_float16(column.type) or not _is_number(column.type):
+        return None
+    numbers: Any = column.fill_null(0).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore", under="ignore"):
+        held = numbers.astype(np.float16)
+    if pa.types.is_integer(column.type):
+        return np.asarray(held.astype(np.float64) != numbers)
+    return np.asarray(np.isfinite(numbers) & (np.isinf(held) | ((held == 0) & (numbers != 0))))
 
 
 def _lost_integers(column: pa.Array, kind: pa.DataType) -> Mask | None:

@@ -1,6 +1,7 @@
 """`nightscore new`: a first job.yaml and features.sql for a model and an input, and what they don't know."""
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace
 from nightscore.job import CHALLENGERS, NAME, RESERVED_VIEWS, load_all, schema_text
-from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model
+from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model, what_it_is
 from nightscore.start.lake import SeenInput, see_input
 from nightscore.start.new_files import SCHEMA, write_new_files
 from nightscore.store import fetched, quote_identifier
@@ -91,13 +92,15 @@ def _refuse_name(workspace: Workspace, name: str) -> None:
 def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
     """What an .onnx file of the workspace takes and gives, and its path as a job.yaml says it."""
     place = workspace.resolve(model)
-    if not model.lower().endswith(".onnx"):
-        raise Broken(
-            f"--model {model}: a first draft is made for an .onnx file; other models (topk, text, Python) "
-            "are in the templates of `nightscore init`, and in docs/models.md"
-        )
+    fetch = functools.partial(fetched, workspace)
     try:
-        return describe_onnx(read_model(fetched(workspace, place), model)), workspace.relative(place)
+        if not model.lower().endswith(".onnx"):
+            looks = what_it_is(read_model(fetch(place), model).data) or "this is none"
+            raise Broken(
+                f"--model {model}: a first draft is made for an .onnx file; {looks}; other "
+                "models (topk, text, Python) are in the templates of `nightscore init`, and in docs/models.md"
+            )
+        return describe_onnx(read_model(fetch(place), model, fetch)), workspace.relative(place)
     except ModelError as error:
         raise Broken(f"--model {error}") from error
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
 pytest.importorskip("mlflow")
@@ -89,6 +90,25 @@ def test_a_version_that_is_here_needs_no_registry(tmp_path, registry, monkeypatc
     assert executors.run(load("mini", root), DAYS[1]).status == "published"
     (root / "jobs/mini/job.yaml").write_text(JOB.replace(PATH, f'path: "{URI}"'))
     with pytest.raises(NotYet, match="models:/ranker@champion: the registry does not answer"):
+        executors.run(load("mini", root), DAYS[1])
+
+
+def test_weights_beside_a_model_come_with_it(tmp_path, registry, made):
+    """Both files are copied, and the copies are held to what was copied."""
+    folder = made[2] / "3"
+    linear_model(folder / "model.onnx", (5.0, 6.0))
+    whole = onnx.load(folder / "model.onnx")
+    options = {"save_as_external_data": True, "location": "model.onnx.data", "size_threshold": 0}
+    onnx.save(whole, folder / "model.onnx", **options)
+    (folder / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}\n")
+    version = registry.create_model_version("ranker", folder.as_uri()).version
+    root = workspace(tmp_path, f"models:/ranker/{version}")
+    executors.run(load("mini", root), DAYS[0])
+    data = root / f"data/models/.registry/ranker/{version}/model.onnx.data"
+    assert data.read_bytes() == (folder / "model.onnx.data").read_bytes()
+    data.chmod(0o644)
+    data.write_bytes(bytes(8))
+    with pytest.raises(Broken, match="not the file that was copied from the registry"):
         executors.run(load("mini", root), DAYS[1])
 
 

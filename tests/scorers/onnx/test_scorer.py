@@ -271,7 +271,6 @@ MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
     "too many columns in the metadata": (file(mlp(), ["a", "b", "c", "d"]), {}, "takes 3 columns; 4 are named"),
     "a column twice": (file(mlp()), {"columns": ["a", "b", "a"]}, "a column stands twice in ['a', 'b', 'a']"),
     "columns for one input per column": (file(one_op("Neg", I64)), {"columns": ["z"], "outputs": {"p": "y"}}, "columns ['z'] given, but the model has one input per column: ['x']"),
-    "a fixed number of rows": (file(one_op("Neg", F, shape=(1,))), {"outputs": {"p": "y"}}, "input 'x' has a fixed number of rows, 1; export the model with a dynamic first"),
     "an output of rank 3": (file(RANK3), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape"),
     "an input of sizes that are not fixed": (file(LOOSE), {"outputs": {"p": "y"}}, "input 'X' is tensor(float) of shape [None, 2, None]; allowed: one float or int matrix"),
     "a list of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[*]"}}, "a rank-1 output takes no index"),
@@ -282,7 +281,6 @@ MISFITS: dict[str, tuple[ModelFile, dict[str, Any], str]] = {
     "an index out of range": (file(mlp(), COLUMNS), {"outputs": {"p": "y[2]"}}, "index 2 is not among 0 to 1"),
     "an index of a column": (file(one_op("Neg", F)), {"outputs": {"p": "y[0]"}}, "a rank-1 output takes no index"),
     "a source that is none": (file(mlp(), COLUMNS), {"outputs": {"p": "y[x]"}}, "output 'p': 'y[x]' is no output's name, or name[index], or name[*]"),
-    "ZipMap": (file(trees(zipmap=True)[1], COLUMNS), {"outputs": {"p": "probabilities"}}, "export the classifier with zipmap off"),
     "a scalar output": (file(SCALAR, COLUMNS), {"outputs": {"p": "y"}}, "output 'y' is tensor(float) of shape []; allowed: rank 1 or 2"),
     "an unknown device": (file(mlp(), COLUMNS), {"device": "tpu"}, "device 'tpu' is not known; devices here: cpu"),
     "a device that is not here": (file(mlp(), COLUMNS), {"device": "qnn"}, "device 'qnn' needs ONNX Runtime's QNNExecutionProvider, which is not installed; devices here: cpu"),
@@ -313,23 +311,6 @@ def test_a_named_device_is_kept() -> None:
     """A session has the one provider that was asked for."""
     scorer = open_onnx(file(mlp(), COLUMNS), PAIR, device="cpu")
     assert scorer._session._session.get_providers() == ["CPUExecutionProvider"]
-
-
-@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/passwd"])
-def test_external_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str) -> None:
-    """A model is its bytes: weights in another file, inside or outside its folder, are never read."""
-    (tmp_path / "m").mkdir()
-    monkeypatch.chdir(tmp_path / "m")
-    for place in (tmp_path / "weights.bin", tmp_path / "m" / "weights.bin"):
-        place.write_bytes(np.ones(24, np.float32).tobytes())
-    model = mlp()
-    [first] = [t for t in model.graph.initializer if t.name == "first"]
-    first.ClearField("raw_data")
-    first.data_location = onnx.TensorProto.EXTERNAL
-    first.external_data.add(key="location", value=location)
-    Path("m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelError, match=r"m.onnx: some of its weights lie in a file beside it"):
-        open_onnx(read_model(Path("m.onnx"), "m.onnx"), PAIR, columns=COLUMNS)
 
 
 def test_a_model_file_is_its_bytes(tmp_path: Path) -> None:

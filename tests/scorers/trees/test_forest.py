@@ -135,10 +135,10 @@ def test_what_is_no_onnx_is_refused() -> None:
 
 
 def test_a_map_is_refused_where_it_is_asked_for() -> None:
-    """ZipMap gives maps: its output is refused with what to do, and the labels are given all the same."""
+    """Where a ZipMap is left in a graph its output is refused, and the labels are given all the same."""
     _, model = lightgbm_trees(zipmap=True)
     names = ("a", "b", "c")
-    with pytest.raises(NotTrees, match="without ZipMap"):
+    with pytest.raises(NotTrees, match="a list of maps"):
         opened(model, Options({"p": "probabilities[1]"}, names))
     labels = opened(model, Options({"label": "label"}, names))
     assert labels.signature.outputs.field("label").type == pa.int64()

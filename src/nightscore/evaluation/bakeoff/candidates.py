@@ -197,7 +197,7 @@ def _bytes(workload: Workload) -> int:
     """The bytes of the model's file; 0 of a function of a package."""
     if workload.job.spec.model.kind == "python":
         return 0
-    return workload.job.workspace.resolve(workload.plan.model_path).stat().st_size
+    return _model(workload).size
 
 
 def _model(workload: Workload) -> ModelFile:

@@ -15,6 +15,7 @@ from typing import Any
 
 from nightscore.common import Broken, NotYet, Workspace, first_line
 from nightscore.job import REGISTRY_URI, URI_FORMS
+from nightscore.scorers import ModelError, external_files, refuse_outside
 from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
@@ -72,7 +73,20 @@ def _copy(model: str, version: str, uri: str, path: Path) -> None:
             raise Broken(
                 f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
             )
-        model_cache.keep(files[0], path)
+        model_cache.keep(files[0], path, _beside(files[0], uri))
+
+
+def _beside(file: Path, uri: str) -> list[str]:
+    """The files of weights that a model of the registry keeps beside it, in its own folder."""
+    names = external_files(file.read_bytes())
+    for name in names:
+        try:
+            refuse_outside(uri, name)
+        except ModelError as error:
+            raise Broken(str(error)) from error
+        if not (file.parent / name).is_file():
+            raise Broken(f"{uri}: some of its weights lie in {name}, which is not among its artifacts")
+    return names
 
 
 @contextlib.contextmanager

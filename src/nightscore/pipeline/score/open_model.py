@@ -247,7 +247,7 @@ class ModelSource:
         if self.kind == NO_MODEL.name:
             return NO_MODEL
         path = fetched(self.workspace, self.workspace.resolve(self.name))
-        return read_model(path, self.workspace.relative(path))
+        return read_model(path, self.workspace.relative(path), functools.partial(fetched, self.workspace))
 
     def scorer(self) -> ScorerFile | None:
         """The workspace's file that the kind is, as it is now; None where the kind is a name."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import pyarrow as pa
 from pydantic import BaseModel
 
-from nightscore.common import Broken, NightscoreError, ProgressCallback, Workspace, file_sha256, silent
+from nightscore.common import Broken, NightscoreError, ProgressCallback, Workspace, silent
 from nightscore.job import Job, load_all
 from nightscore.pipeline import RunRequest, causes_hash, draft_plan, open_job_model
 from nightscore.review.late_data import moves
@@ -17,6 +17,7 @@ from nightscore.review.recheck.absence import absences
 from nightscore.review.recheck.believed import believed_footers, rounded_sums
 from nightscore.review.recheck.published_day import Finding, Inspected, PublishedDay
 from nightscore.review.recheck.scored import rounded_decimals, scored_otherwise
+from nightscore.scorers import ModelError, read_model
 from nightscore.store import CatalogEntry, ModelResult, Pinned, Plan, Restate, TableChange, catalog, one_look
 
 ASKED = Restate("what a restatement would move", "nightscore recheck")
@@ -230,7 +231,8 @@ def _other_model(then: ModelResult) -> str:
 
 
 def _is_there(published: PublishedDay, path: str, sha256: str) -> bool:
+    """Whether a model is there with the bytes that a receipt names."""
     try:
-        return file_sha256(published.locate(path)) == sha256
-    except OSError:
+        return read_model(published.locate(path), path, published.fetch).sha256 == sha256
+    except (OSError, ModelError):
         return False

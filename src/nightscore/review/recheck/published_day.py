@@ -93,7 +93,11 @@ class PublishedDay:
 
     def locate(self, path: str) -> Path:
         """Where a file lies that the receipt names."""
-        return fetched(self.workspace, storage.locate(self.workspace, path))
+        return self.fetch(storage.locate(self.workspace, path))
+
+    def fetch(self, path: Path) -> Path:
+        """A file of the workspace, on this machine now if it is there at all."""
+        return fetched(self.workspace, path)
 
     def home(self, source: Input) -> str:
         """The folder or file of an input, as receipts begin its files' paths."""

@@ -1,7 +1,7 @@
 """What an .onnx file takes and gives, for whoever writes a job for it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
     session = Session(model, Options({}))
     metas = session.output_metas
     output = next(_likely(metas), metas[0].name)
-    outputs = tuple(f"{meta.name} ({meta.type}, {list(meta.shape)})" for meta in metas)
+    outputs = tuple(_shown(meta, session.classes.get(meta.name, ())) for meta in metas)
     try:
         takes = open_onnx(model, Options({"score": output})).signature.inputs
     except ModelError as error:
@@ -56,6 +56,12 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
         return DescribedModel(pa.schema([]), 0, output, outputs)
     width = _width(takes)
     return DescribedModel(pa.schema([]) if width else takes, width, output, outputs)
+
+
+def _shown(meta: Any, classes: Sequence[int | str]) -> str:
+    """An output as a person reads it."""
+    of = f"; classes {', '.join(map(str, classes))}" if classes else ""
+    return f"{meta.name} ({meta.type}, {list(meta.shape)}{of})"
 
 
 def _width(takes: pa.Schema) -> int | None:

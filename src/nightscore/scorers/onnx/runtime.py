@@ -15,6 +15,9 @@ from typing import Any
 import onnxruntime as ort
 
 from nightscore.scorers.errors import ModelError
+from nightscore.scorers.exporters import mend
+from nightscore.scorers.foreign import what_it_is
+from nightscore.scorers.graph_file import producer_of
 from nightscore.scorers.hardware import find_plugins
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.running import stoppable
@@ -29,10 +32,6 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
     "qnn": "QNNExecutionProvider",
 }
-BESIDE = (
-    "some of its weights lie in a file beside it; a model is one file, whose bytes are hashed: export it by "
-    "torch.onnx.export(…, external_data=False), or write it again by onnx.save(onnx.load(path), path)"
-)
 QUIET = 4  # only what is fatal is logged: what fails is raised
 _registering = threading.Lock()
 
@@ -75,17 +74,17 @@ def open_session(model: ModelFile, device: str, threads: int) -> ort.InferenceSe
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Where a model's external data would lie: else ONNX Runtime looks for it in the current folder.
+    # No file is read but what was hashed: else ONNX Runtime looks for weights in the current folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    if model.beside:
+        names, files = list(model.beside), list(model.beside.values())
+        options.add_external_initializers_from_files_in_memory(names, files, [len(file) for file in files])
     options.log_severity_level = QUIET
     providers = _prepared(device, options)
     try:
         session = ort.InferenceSession(model.data, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors share no base class of their own
-        where = "" if device == "cpu" else f" on {device}"
-        if "external data" in str(error).lower():
-            raise ModelError(f"{model.name}: {BESIDE}") from error
-        raise ModelError(f"{model.name}: ONNX Runtime can't load it{where}: {error}") from error
+        raise ModelError(f"{model.name}: {_why_not(model, device, error)}") from error
     if providers and providers[0] not in session.get_providers():
         raise ModelError(
             f"{model.name}: device {device!r} can't run it; a named device is never replaced", "device"
@@ -123,6 +122,14 @@ def bound(
         binding.bind_output(name, "cpu")
     session.run_with_iobinding(binding, options)
     return list(binding.copy_outputs_to_cpu())
+
+
+def _why_not(model: ModelFile, device: str, error: Exception) -> str:
+    """Why a model can't be loaded: what the file is, where it is none; else in the runtime's words."""
+    if not (producer := producer_of(model.data)) and (what := what_it_is(model.data)):
+        return f"no ONNX model: {what}"
+    where = "" if device == "cpu" else f" on {device}"
+    return f"ONNX Runtime can't load it{where}: {error}{mend('load', producer)}"
 
 
 def _prepared(device: str, options: ort.SessionOptions) -> Sequence[str]:

@@ -21,27 +21,30 @@ import pyarrow as pa
 from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy, matrix, tensor, zeros
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
+from nightscore.scorers.exporters import mend
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
 from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.variant import Variant
 
-TENSOR_TYPES = {**ARROW_TYPES, "tensor(uint8)": pa.uint8()}
+COLUMN_TYPES = {**ARROW_TYPES, "tensor(float16)": pa.float16()}
+TENSOR_TYPES = {**COLUMN_TYPES, "tensor(uint8)": pa.uint8()}
 MATRIX_TYPES: dict[str, type[np.number[Any]]] = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
 }
-HALF = "; no column is a float16: export the model with a float32 input and a Cast behind it"
+FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 
 class OnnxScorer:
     """One ONNX model on one device. Sessions are safe to call from several threads."""
 
     def __init__(self, model: ModelFile, options: Options) -> None:
-        """Open `model` from its bytes, so that no external data can be read.
+        """Open `model` from its bytes: no other file is read.
 
         Raises:
             ModelError: not an ONNX model, an input or output that does not fit, or a device that
@@ -103,15 +106,15 @@ class OnnxScorer:
         return schema
 
     def _input_type(self, meta: Any) -> pa.DataType:
-        if meta.type in ARROW_TYPES and _is_column(meta.shape):
-            return ARROW_TYPES[meta.type]
+        if meta.type in COLUMN_TYPES and _is_column(meta.shape):
+            return COLUMN_TYPES[meta.type]
         sizes = meta.shape[1:]
         if meta.type in TENSOR_TYPES and sizes and all(isinstance(n, int) for n in sizes):
             return pa.list_(TENSOR_TYPES[meta.type], int(np.prod(sizes)))
         raise ModelError(
             f"{self._model}: input {meta.name!r} is {meta.type} of shape {meta.shape}; allowed: one float "
             "or int matrix [rows, columns], or an input a column: [rows], [rows, 1], or [rows, …] of fixed "
-            f"sizes{HALF if meta.type == 'tensor(float16)' else ''}"
+            f"sizes{mend('input', self._session.producer)}"
         )
 
 
@@ -136,16 +139,10 @@ def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:
 def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.number[Any]] | None:
     """The dtype of the matrix that a model takes; None for a model with one input per column."""
     metas = session.inputs
-    for meta in metas:
-        if meta.shape and isinstance(meta.shape[0], int):
-            raise ModelError(
-                f"{session.name}: input {meta.name!r} has a fixed number of rows, {meta.shape[0]}; "
-                "export the model with a dynamic first dimension"
-            )
     if len(metas) != 1 or len(metas[0].shape) != 2 or metas[0].type not in MATRIX_TYPES:
         return None
-    is_float = metas[0].type in ("tensor(float)", "tensor(double)")
-    named = columns is not None or (is_float and "columns" in session.metadata)
+    is_float = metas[0].type in FLOATS
+    named = columns is not None or bool(session.columns())
     # Of a width that is not fixed no list of numbers can be held to it: then somebody has to name columns.
     unknown = is_float and not isinstance(metas[0].shape[1], int)
     return MATRIX_TYPES[metas[0].type] if named or unknown else None

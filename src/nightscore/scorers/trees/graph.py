@@ -15,6 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from nightscore.scorers.foreign import what_it_is
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
@@ -71,7 +72,7 @@ def read_tree_graph(model: ModelFile) -> TreeGraph:
     try:
         proto = onnx.load_model_from_string(model.data)
     except Exception as error:  # protobuf's errors have no base class that it documents
-        raise NotTrees(f"{model.name}: not an ONNX model: {error}") from error
+        raise NotTrees(f"{model.name}: not an ONNX model: {what_it_is(model.data) or error}") from error
     try:
         return _Reader(proto).read()
     except NotTrees as error:
@@ -151,7 +152,7 @@ class _Reader:
         if isinstance(before, str):
             return before
         if node.op_type == "ZipMap":
-            return "a list of maps; export the classifier without ZipMap"
+            return "a list of maps, which is not the model's own output"
         if any(name not in self._constants for name in others):
             return f"made by {node.op_type} of something else than the trees"
         step = _after(node, before, places[0], [self._constants[name] for name in others], width)

@@ -12,9 +12,16 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError
 
-from nightscore.common import Broken, file_sha256, read_yaml, replace_bytes, replace_text
+from nightscore.common import Broken, read_yaml, replace_bytes, replace_text
 from nightscore.job import AccuracyBudget, Job, StrictModel
-from nightscore.scorers import Technique, Variant, find_installed_devices, read_hardware
+from nightscore.scorers import (
+    ModelError,
+    Technique,
+    Variant,
+    find_installed_devices,
+    read_hardware,
+    read_model,
+)
 from nightscore.store.documents.plan import Plan, TunedVariant
 
 VARIANT_FILE = "variant.yaml"
@@ -169,8 +176,8 @@ def _differences(what: str, then: Mapping[str, object], now: Mapping[str, object
 def _gone(job: Job, file: VariantFile) -> list[str]:
     """Why the variant's own file can't be used, if it can't."""
     try:
-        same = file_sha256(job.workspace.resolve(file.model.path)) == file.model.sha256
-    except (OSError, Broken):
+        same = read_model(job.workspace.resolve(file.model.path), file.model.path).sha256 == file.model.sha256
+    except (ModelError, Broken):
         return [f"its file {file.model.path} is gone"]
     return [] if same else [f"its file {file.model.path} has another sha256"]
 

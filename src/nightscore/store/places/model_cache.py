@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nightscore.common import Broken, Workspace, file_sha256, replace_text, write_once
@@ -24,9 +24,19 @@ def open_download(path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def keep(source: Path, path: Path) -> None:
-    """Copy a model's file to `path`, complete and durable, with its sha256 beside it."""
-    replace_text(path.with_name(SUM), file_sha256(source))
+def keep(source: Path, path: Path, beside: Sequence[str] = ()) -> None:
+    """Copy a model's file to `path`, complete and durable, with its sha256 beside it.
+
+    `beside` are files of weights in the source's folder, which keep their names; they are there first.
+    """
+    for name in beside:
+        _copy(source.parent / name, path.parent / name)
+    sums = [file_sha256(source), *(f"{file_sha256(source.parent / name)}  {name}" for name in beside)]
+    replace_text(path.with_name(SUM), "\n".join(sums))
+    _copy(source, path)
+
+
+def _copy(source: Path, path: Path) -> None:
     with write_once(path) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -34,8 +44,12 @@ def keep(source: Path, path: Path) -> None:
 def refuse_changed(path: Path, shown: str) -> None:
     """Raise `Broken` unless a file is the one that was copied."""
     try:
-        same = path.with_name(SUM).read_text() == file_sha256(path)
-    except OSError:
+        own, *others = path.with_name(SUM).read_text().splitlines()
+        beside = (line.split("  ", 1) for line in others)
+        same = own == file_sha256(path) and all(
+            file_sha256(path.parent / name) == sum_ for sum_, name in beside
+        )
+    except (OSError, ValueError):
         same = False
     if not same:
         raise Broken(
