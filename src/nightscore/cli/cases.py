@@ -56,11 +56,12 @@ def _print(result: "CaseResult") -> None:
 
     how = "ok" if result.passed else "FAILED"
     say(f"{how:8}{result.job}  {result.case.name}  {result.seconds:.1f} s")
-    if result.problem:
-        say(f"        {result.case.shown}: {result.problem}")
+    if not result.passed:
+        say(f"  {result.problem or result.case.shown}")
     if result.differences:
-        rows = [(d.place, d.table, d.row, d.column, d.expected, d.actual) for d in result.differences]
-        terminal_tables.console().print(terminal_tables.text_table(rows, ("where", "table", "row", "column", "expected", "actual")))
+        own = f"{result.case.shown}:"
+        rows = [(d.place.removeprefix(own), d.table, d.row, d.column, d.expected, d.actual) for d in result.differences]
+        terminal_tables.console().print(terminal_tables.text_table(rows, ("line", "table", "row", "column", "expected", "actual")))
 
 
 def _print_sum(results: "list[CaseResult]") -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from nightscore.common import Broken, clipped
-from nightscore.job import Case, Input, Job, PathInput, SnapshotInput, TableInput
+from nightscore.job import Case, Input, Job, PathInput, SnapshotInput, TableInput, own_table
 from nightscore.pipeline.cases.rows import CaseRows, csv_rows, infer_type, yaml_rows
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.read.listing import window
@@ -57,7 +57,7 @@ def case_views(day: Day, case: Case, sql: Sequence[str]) -> list[View]:
 
 
 def _input(job: Job, case: Case, name: str, source: Input | SnapshotInput) -> CaseInput:
-    rows = _with_days(case, source, _rows(case, name))
+    rows = _with_days(job, case, name, source, _rows(case, name))
     types = known_types(job.workspace, _types(case, name, source, rows))
     _refuse_nulls(name, source, rows)
     if not rows.rows:
@@ -106,11 +106,17 @@ def partition_of(source: Input | SnapshotInput) -> str | None:
     return source.partition
 
 
-def _with_days(case: Case, source: Input | SnapshotInput, rows: CaseRows) -> CaseRows:
+def _with_days(job: Job, case: Case, name: str, source: Input | SnapshotInput, rows: CaseRows) -> CaseRows:
     """The rows, those without a day of a partition as rows of the case's day."""
     day = partition_of(source)
     if day is None:
         return rows
+    for row, place in zip(rows.rows, rows.places, strict=True):
+        if day not in row and own_table(job, source):
+            raise Broken(
+                f"{place}: inputs.{name}: has no day, and is a row of the job's own table, of which a run sees "
+                f"the days before: say day: {case.spec.day - dt.timedelta(days=1)}"
+            )
     return CaseRows([{day: case.spec.day, **row} for row in rows.rows], rows.places)
 
 
