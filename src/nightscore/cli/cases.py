@@ -11,7 +11,6 @@ from nightscore.cli.output import print_error, print_json, say
 from nightscore.common import Broken
 
 if TYPE_CHECKING:
-    from nightscore.job import Job
     from nightscore.pipeline import CaseResult
 
 
@@ -60,8 +59,13 @@ def _print(result: "CaseResult") -> None:
         say(f"  {result.problem or result.case.shown}")
     if result.differences:
         own = f"{result.case.shown}:"
-        rows = [(d.place.removeprefix(own), d.table, d.row, d.column, d.expected, d.actual) for d in result.differences]
-        terminal_tables.console().print(terminal_tables.text_table(rows, ("line", "table", "row", "column", "expected", "actual")))
+        rows = [
+            (d.place.removeprefix(own), d.table, d.row, d.column, d.expected, d.actual)
+            for d in result.differences
+        ]
+        terminal_tables.console().print(
+            terminal_tables.text_table(rows, ("line", "table", "row", "column", "expected", "actual"))
+        )
 
 
 def _print_sum(results: "list[CaseResult]") -> None:

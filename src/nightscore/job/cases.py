@@ -86,15 +86,13 @@ class CaseSpec(StrictModel):
     expect: Annotated[
         dict[Name, WantedRows],
         Field(
-            description="features, scores, rejects or a decision table -> its rows; columns that no row names "
-            "are not compared"
+            description="features, scores, rejects or a decision table -> its rows; columns that no row "
+            "names are not compared"
         ),
     ] = {}
     audits: Annotated[
         dict[str, Literal["passes", "fails", "any"]],
-        Field(
-            description="the name of an audit -> what it says; default: passes, and of severity warn any"
-        ),
+        Field(description="the name of an audit -> what it says; default: passes, and of severity warn any"),
     ] = {}
     error: Annotated[
         Text | None, Field(description="the run ends with a message in which this text stands")

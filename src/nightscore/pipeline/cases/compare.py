@@ -1,4 +1,4 @@
-"""What a case has made beside what is expected of it: rows that are missing, or too many, and values that differ.
+"""What a case has made beside what is expected: rows that are missing, or too many, and values that differ.
 
 Rows are paired by the job's key, as far as the expected rows name it, and among those of one key with the row
 that is most alike. So no key has to be said of a decision table.
@@ -46,7 +46,7 @@ def find_differences(job: Job, case: Case, made: Made) -> list[Difference]:
         for table, wanted in case.spec.expect.items()
         for difference in _of_table(job, case, table, wanted, made.tables[named[table] or table])
     ]
-    return [*found, *_of_audits(job, case, made.audits)]
+    return [*found, *_of_audits(case, made.audits)]
 
 
 def _of_table(job: Job, case: Case, table: str, wanted: Wanted, actual: pa.Table) -> Iterator[Difference]:
@@ -105,62 +105,47 @@ def _of_rows(one: _Comparison) -> Iterator[Difference]:
     for number, row in pairs:
         for name in one.differing(number, row):
             value = one.wanted.rows[number][name]
-            yield _difference(one, number, row, name, shown(value), shown(row[name]))
+            place = one.wanted.places[number]
+            yield Difference(place, one.table, one.shown(row), name, shown(value), shown(row[name]))
     for number in missing:
         row = one.wanted.rows[number]
-        yield _difference(one, number, row, "", _all_values(row), "no such row")
+        place = one.wanted.places[number]
+        yield Difference(place, one.table, one.shown(row), "", _all_values(row), "no such row")
     for row in extra if one.exactly else ():
         seen = {name: row[name] for name in one.wanted.columns or row}
         place = one.case.place(("expect", one.table))
         yield Difference(place, one.table, one.shown(row), "", "no such row", _all_values(seen))
 
 
-def _difference(
-    one: _Comparison, number: int, row: Row, column: str, expected: str, actual: str
-) -> Difference:
-    return Difference(one.wanted.places[number], one.table, one.shown(row), column, expected, actual)
-
-
 def _paired(one: _Comparison) -> tuple[list[tuple[int, Row]], list[int], list[Row]]:
-    """Expected rows, by their numbers, each with its row; those that have none; and the rows that are left."""
-    pairs: list[tuple[int, Row]] = []
-    missing: list[int] = []
+    """Expected rows, by number, each with its row; those that have none; and the rows that are left."""
+    found: dict[int, int] = {}
     taken: set[int] = set()
-    by_key = _grouped(one)
-    for numbers, candidates in by_key:
-        left = list(numbers)
-        ranked = sorted(
-            (len(one.differing(number, one.actual[i])), number, i) for number in numbers for i in candidates
-        )
-        for apart, number, i in ranked:
-            compared = len(one.wanted.rows[number]) - len(one.key)
-            nothing_alike = not one.key and 0 < compared == apart
-            if number in left and i not in taken and not nothing_alike:
-                left.remove(number)
+    for numbers, candidates in _grouped(one):
+        apart = [(len(one.differing(n, one.actual[i])), n, i) for n in numbers for i in candidates]
+        for differing, number, i in sorted(apart):
+            nothing_alike = not one.key and 0 < differing == len(one.wanted.rows[number])
+            if number not in found and i not in taken and not nothing_alike:
+                found[number] = i
                 taken.add(i)
-                pairs.append((number, one.actual[i]))
-        missing += left
-    pairs.sort(key=lambda pair: pair[0])
-    return pairs, sorted(missing), [row for i, row in enumerate(one.actual) if i not in taken]
+    missing = [number for number in range(len(one.wanted.rows)) if number not in found]
+    left = [row for i, row in enumerate(one.actual) if i not in taken]
+    return [(number, one.actual[found[number]]) for number in sorted(found)], missing, left
 
 
 def _grouped(one: _Comparison) -> list[tuple[list[int], list[int]]]:
-    """The numbers of expected rows with one key, and of the actual rows that have it."""
+    """The numbers of expected rows with one key, and those of the rows that have it."""
     tolerance = one.case.spec.tolerance
-
-    def of(row: Row) -> list[Any]:
-        return [row[name] for name in one.key]
-
-    found: list[tuple[list[Any], list[int], list[int]]] = []
+    found: list[tuple[Row, list[int], list[int]]] = []
     for number, row in enumerate(one.wanted.rows):
-        known = next((numbers for key, numbers, _ in found if key == of(row)), None)
-        if known is None:
-            found.append((of(row), [number], []))
+        same = next((known for key, known, _ in found if all(key[n] == row[n] for n in one.key)), None)
+        if same is None:
+            found.append((row, [number], []))
         else:
-            known.append(number)
+            same.append(number)
     for i, row in enumerate(one.actual):
         for key, _, rows in found:
-            if all(is_alike(a, b, tolerance) for a, b in zip(key, of(row), strict=True)):
+            if all(is_alike(key[name], row[name], tolerance) for name in one.key):
                 rows.append(i)
                 break
     return [(numbers, rows) for _, numbers, rows in found]
@@ -170,27 +155,27 @@ def is_alike(expected: Any, actual: Any, tolerance: float) -> bool:
     """Whether a value of a table is the one that a person has written.
 
     Numbers may be off by the tolerance, relative to their size above 1, but for whole numbers; null is null
-    alone, NaN is NaN. A date, a moment (UTC where it says no other) or a number may be written as a text.
+    alone, NaN is NaN. A date or a moment (UTC where it says no other) may be written as a text.
     """
     if expected is None or actual is None:
         return expected is actual
-    if isinstance(expected, list) or isinstance(actual, list):
-        both = isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual)
-        return both and all(is_alike(a, b, tolerance) for a, b in zip(expected, actual, strict=True))
-    if isinstance(expected, bool) or isinstance(actual, bool):
-        return expected is actual
+    if isinstance(expected, list) and isinstance(actual, list):
+        both = zip(expected, actual, strict=False)
+        return len(expected) == len(actual) and all(is_alike(a, b, tolerance) for a, b in both)
     if isinstance(expected, int | float) and isinstance(actual, int | float | Decimal):
         return _is_near(expected, actual, tolerance)
     if isinstance(actual, dt.datetime):
         return _moment(expected) == _moment(actual)
-    if isinstance(actual, dt.date) and isinstance(expected, dt.date | str):
-        return str(expected) == actual.isoformat()
+    if isinstance(actual, dt.date):
+        return not isinstance(expected, dt.datetime) and str(expected) == actual.isoformat()
     return type(expected) is type(actual) and bool(expected == actual)
 
 
 def _is_near(expected: float, actual: float | Decimal, tolerance: float) -> bool:
-    if isinstance(expected, int) and isinstance(actual, int):
-        return expected == actual
+    if isinstance(expected, int) and isinstance(actual, int):  # true is no 1
+        return expected == actual and isinstance(expected, bool) == isinstance(actual, bool)
+    if isinstance(expected, bool) or isinstance(actual, bool):
+        return False
     a, b = float(expected), float(actual)
     if math.isnan(a) or math.isnan(b) or math.isinf(a) or math.isinf(b):
         return a == b or (math.isnan(a) and math.isnan(b))
@@ -220,7 +205,7 @@ def _all_values(row: Row) -> str:
     return ", ".join(f"{name}={shown(value)}" for name, value in row.items())
 
 
-def _of_audits(job: Job, case: Case, results: Sequence[AuditResult]) -> Iterator[Difference]:
+def _of_audits(case: Case, results: Sequence[AuditResult]) -> Iterator[Difference]:
     """Audits that do not say what they should; of those that are not named, the ones of severity `fail`."""
     for result in results:
         default = "passes" if result.severity == "fail" else "any"

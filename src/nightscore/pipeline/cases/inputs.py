@@ -1,4 +1,4 @@
-"""The inputs of a case as SQL sees them: its rows in the types of the job's contract, cut as a night cuts them."""
+"""The inputs of a case as SQL sees them: in the types of the job's contract, cut as a night cuts them."""
 
 import datetime as dt
 import json
@@ -15,7 +15,16 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.read.listing import window
 from nightscore.pipeline.read.parquet_types import known_types
 from nightscore.pipeline.read.since import held_by
-from nightscore.store import Engine, TextColumns, View, Within, is_wrong, quote_identifier, raw_sources, storage
+from nightscore.store import (
+    Engine,
+    TextColumns,
+    View,
+    Within,
+    is_wrong,
+    quote_identifier,
+    raw_sources,
+    storage,
+)
 
 DAYS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 NO_ROWS = CaseRows((), ())
@@ -114,8 +123,8 @@ def _with_days(job: Job, case: Case, name: str, source: Input | SnapshotInput, r
     for row, place in zip(rows.rows, rows.places, strict=True):
         if day not in row and own_table(job, source):
             raise Broken(
-                f"{place}: inputs.{name}: has no day, and is a row of the job's own table, of which a run sees "
-                f"the days before: say day: {case.spec.day - dt.timedelta(days=1)}"
+                f"{place}: inputs.{name}: has no day, and is a row of the job's own table, of which a run "
+                f"sees the days before: say day: {case.spec.day - dt.timedelta(days=1)}"
             )
     return CaseRows([{day: case.spec.day, **row} for row in rows.rows], rows.places)
 
@@ -133,7 +142,7 @@ def _types(case: Case, name: str, source: Input | SnapshotInput, rows: CaseRows)
     types |= said
     for column in rows.columns:
         if column not in types:
-            types[column] = _inferred(case, name, column, rows)
+            types[column] = _inferred(name, column, rows)
     if not types:
         where = f"{case.place(('inputs', name))}: inputs.{name}"
         raise Broken(
@@ -143,7 +152,7 @@ def _types(case: Case, name: str, source: Input | SnapshotInput, rows: CaseRows)
     return types
 
 
-def _inferred(case: Case, name: str, column: str, rows: CaseRows) -> str:
+def _inferred(name: str, column: str, rows: CaseRows) -> str:
     try:
         return infer_type(rows.values(column))
     except ValueError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.common import Root, Workspace
+from nightscore.common import Broken, Root, Workspace
 from nightscore.job import Case, Job, ParityAudit
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.accounts import read_accounts
@@ -44,6 +44,10 @@ from nightscore.store import (
 PIECE = "case"
 CHUNK = 16_384  # rows
 NOT_ASKED = "not asked of a case"
+
+
+class MistakenCase(Broken):
+    """A mistake of the case itself, which is never the error that it expects."""
 
 
 class Scratch(Workspace):
@@ -77,8 +81,8 @@ def make_case(job: Job, case: Case, opened: OpenModel) -> Made:
     """Run a case. Nothing is written below the job's `data/`.
 
     Raises:
-        Broken: as of a night: the SQL fails, a row can't be scored, a key is there twice; or the case's rows
-            are none of the inputs.
+        Broken: as of a night: the SQL fails, a row can't be scored, a key is there twice.
+        MistakenCase: the case's rows are none of the inputs.
     """
     with tempfile.TemporaryDirectory(prefix="nightscore-") as folder:
         root = Path(folder).resolve()
@@ -90,7 +94,10 @@ def make_case(job: Job, case: Case, opened: OpenModel) -> Made:
             device=opened.device, code=opened.code, params=dict(case.spec.params),
             inputs=dict.fromkeys(job.spec.inputs, ()),
         )  # fmt: skip
-        views = case_views(Day(own, plan), case, _asked(own))
+        try:
+            views = case_views(Day(own, plan), case, _asked(own))
+        except Broken as error:
+            raise MistakenCase(str(error)) from error
         return _run(CaseDay(own, plan, given=tuple(views)), job, opened.scorer)
 
 

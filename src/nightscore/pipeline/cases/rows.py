@@ -10,7 +10,10 @@ from typing import Any
 from nightscore.common import Broken
 from nightscore.job import Case
 
-INTEGER, NUMBER = re.compile(r"-?(0|[1-9][0-9]*)"), re.compile(r"-?(0|[1-9][0-9]*)[.][0-9]+([eE][+-]?[0-9]+)?")
+INTEGER, NUMBER = (
+    re.compile(r"-?(0|[1-9][0-9]*)"),
+    re.compile(r"-?(0|[1-9][0-9]*)[.][0-9]+([eE][+-]?[0-9]+)?"),
+)
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WORDS = {"": None, "true": True, "false": False}
 SMALL = range(-(1 << 31), 1 << 31)  # INTEGER

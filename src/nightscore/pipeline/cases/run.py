@@ -1,15 +1,15 @@
 """The cases of a job, one after the other, and what became of each."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from nightscore.common import Broken, NightscoreError
+from nightscore.common import NightscoreError, NotYet
 from nightscore.job import Case, Job
 from nightscore.pipeline import binding
 from nightscore.pipeline.cases.compare import Difference, find_differences
-from nightscore.pipeline.cases.night import make_case
+from nightscore.pipeline.cases.night import MistakenCase, make_case
 from nightscore.pipeline.score.open_model import OpenModel, open_job_model
 
 
@@ -41,24 +41,23 @@ def run_cases(job: Job, cases: Sequence[Case]) -> Iterator[CaseResult]:
         return open_job_model(job)
 
     for case in cases:
-        started, differences, problem = time.monotonic(), list[Difference](), ""
-        try:
-            made = make_case(job, case, opened())
-            if case.spec.error:
-                differences = [_no_error(case)]
-            else:
-                differences = find_differences(job, case, made)
-        except NightscoreError as error:
-            if case.spec.error is None or not isinstance(error, Broken):
-                problem = str(error)
-            elif case.spec.error not in str(error):
-                differences = [_other_error(case, str(error))]
+        started = time.monotonic()
+        differences, problem = _tried(job, case, opened)
         yield CaseResult(job.name, case, tuple(differences), problem, time.monotonic() - started)
 
 
-def _no_error(case: Case) -> Difference:
-    return _other_error(case, "no error")
+def _tried(job: Job, case: Case, opened: Callable[[], OpenModel]) -> tuple[list[Difference], str]:
+    """What is not as a case expects it, or why it could not be run."""
+    expected = case.spec.error
+    try:
+        made = make_case(job, case, opened())
+        return ([_instead(case, "no error")] if expected else find_differences(job, case, made)), ""
+    except NightscoreError as error:
+        if expected is None or isinstance(error, NotYet | MistakenCase):
+            return [], str(error)
+        return ([] if expected in str(error) else [_instead(case, str(error))]), ""
 
 
-def _other_error(case: Case, actual: str) -> Difference:
+def _instead(case: Case, actual: str) -> Difference:
+    """That a run has not ended with the error that is expected."""
     return Difference(case.place(("error",)), "error", "", "", case.spec.error or "", actual)
