@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from nightscore.common import Broken, LineNumbers, Path_, read_yaml
-from nightscore.job.fields import Column, Finite, Misplaced, Name, StrictModel, Text
+from nightscore.job.fields import Column, Finite, Misplaced, Name, StrictModel, Text, shaped
 from nightscore.job.input_fields import SqlType
 from nightscore.job.loader import Job
 from nightscore.job.mistakes import explain_mistakes, line_of
@@ -22,7 +22,9 @@ from nightscore.job.params import ParamValue
 FOLDER, SUFFIXES = "tests", (".yaml", ".yml")
 FEATURES, REJECTS = "features", "rejects"
 Row = dict[Column, Any]
-CsvFile = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.csv$")]
+CsvFile = Annotated[
+    str, shaped(r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.csv$", "the name of a .csv file beside the case")
+]
 ALLOWED = "allowed: a list of rows, each {column: value, …}"
 
 

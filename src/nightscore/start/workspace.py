@@ -11,7 +11,7 @@ from nightscore.start.new_files import write_new_files
 
 PACKAGE = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
-SCHEMA = "jobs/job.schema.json"
+SCHEMAS = ("job", "case")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def make_workspace(folder: Path, name: str) -> list[str]:
     template = template_called(name)
     refuse_path(folder)
     files = _files_of("common") | _files_of(name) | dag_files("dags/")
-    files |= {SCHEMA: schema_text().encode(), **template.lake()}
+    files |= {f"jobs/{of}.schema.json": schema_text(of).encode() for of in SCHEMAS}
+    files |= template.lake()
     return write_new_files(folder, files)
 
 

@@ -52,6 +52,8 @@ def csv_rows(case: Case, at: tuple[str, ...], name: str) -> CaseRows:
     """
     file = case.file.parent / name
     shown = f"{case.shown.rpartition('/')[0]}/{name}"
+    if file.resolve().parent != case.file.parent.resolve():
+        case.raise_broken((*at, "csv"), f"{name} is a link to another folder; it has to lie beside the case")
     try:
         with file.open(encoding="utf-8", newline="") as text:
             reader = csv.DictReader(text, strict=True)
