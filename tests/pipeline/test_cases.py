@@ -200,6 +200,34 @@ def test_an_audit_that_fails_is_expected_or_told(space: Path, capsys: pytest.Cap
     assert differing(capsys) == []
 
 
+def test_an_input_that_is_streamed_and_a_challenger(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows of the day alone are scored; the challenger (10 * amount) stands beside, and decides by SQL."""
+    folder = space / "jobs/orders"
+    (folder / "job.yaml").write_text(
+        "job: orders\ninputs:\n  orders: {path: data/lake/orders, partition: day, lookback: 2}\n"
+        "  rest: {path: data/lake/rest.parquet}\nfeatures: orders\nkey: [id]\n"
+        "model:\n  champion: data/models/linear.onnx\n  challengers: [data/models/ten.onnx]\n"
+        "  outputs: {score: y}\ndecide: {best: best.sql}\n"
+    )
+    linear_model(space / "data/models/ten.onnx", (10.0,), ("amount",))
+    (folder / "best.sql").write_text("SELECT id, score, ten__score FROM challengers JOIN rest USING (id)")
+    write(
+        space,
+        textwrap.dedent("""\
+        day: 2026-01-07
+        inputs:
+          orders:
+            - {id: 1, amount: 1.0, items: 3}
+            - {day: 2026-01-06, id: 2, amount: 1.0, items: 3}
+          rest: [{id: 1}, {id: 2}]
+        expect:
+          scores: [{id: 1, score: 7, ten__score: 10}]
+          best: [{id: 1, score: 7, ten__score: 10}]
+    """),
+    )
+    assert differing(capsys) == []
+
+
 @pytest.mark.runs
 def test_no_published_day_and_no_root_is_seen_or_written(
     space: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
