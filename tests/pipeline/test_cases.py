@@ -19,6 +19,7 @@ import pytest
 from nightscore import run
 from nightscore.cli.main import call
 from nightscore.job import load
+from nightscore.pipeline.cases.compare import is_alike
 from tests.support.workspace import linear_model
 
 JOB = """\
@@ -328,6 +329,46 @@ def test_rows_of_csv(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert differing(capsys) == []
     write(space, "id,code,amount,items\n1,a,0.10,2\n2,007,2.35,x\n", "orders.csv")
     assert "tests/orders.csv:3: inputs.orders.items: 'x' is no INTEGER" in str(said(capsys)[1])
+
+
+TYPES = {  # values as YAML has them, divided by spaces
+    "1 -7": "INTEGER", "2147483647": "INTEGER", "1 2147483648": "BIGINT", "9223372036854775808": "HUGEINT",
+    "1 1.5 null": "DOUBLE", "1e-4": "DOUBLE", "true null": "BOOLEAN", "x '1'": "VARCHAR", "2026-01-07": "DATE",
+    "2026-01-07T17:00:00Z 2026-01-07": "TIMESTAMP WITH TIME ZONE", "[1,2] [] null": "INTEGER[]",
+}  # fmt: skip
+
+
+def test_types_of_values(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As DuckDB itself names the type of what the SQL sees."""
+    folder = space / "jobs/orders"
+    (folder / "job.yaml").write_text(
+        "job: orders\ninputs: {given: {path: data/lake/a.parquet}}\nfeatures: features.sql\n"
+        "key: [kind]\nmodel: none\n"
+    )
+    (folder / "features.sql").write_text("SELECT DISTINCT typeof(x) AS kind FROM given")
+    for i, (values, kind) in enumerate(TYPES.items()):
+        rows = ", ".join(f"{{x: {value}}}" for value in values.split())
+        text = f"inputs: {{given: [{rows}]}}\nexpect: {{scores: [{{kind: {kind!r}}}]}}\n"
+        write(space, f"day: 2026-01-07\n{text}", f"{i}.yaml")
+    code, document = said(capsys)
+    assert code == 0, [case for case in document["cases"] if not case["passed"]]
+    assert len(document["cases"]) == len(TYPES)
+
+
+ALIKE = [  # expected, actual
+    (1, 1, True), (1, 2, False), (1, True, False), (True, 1.0, False), (1, Decimal("1.00"), True), (2**53, 2**53 + 1, False),
+    (0.1, 0.1 + 1e-7, True), (0.1, 0.1 + 1e-5, False), (1e6, 1e6 + 0.5, True), (1e6, 1e6 + 2, False), (None, None, True),
+    (None, 0, False), (0, None, False), (float("nan"), float("nan"), True), (float("nan"), None, False), (float("inf"), 1e308, False),
+    ("a", "a", True), ("1", 1, False), ([1, 2.5], [1, 2.5000001], True), ([1], [1, 2], False), ([], None, False),
+    (dt.date(2026, 1, 7), dt.date(2026, 1, 7), True), ("2026-01-07", dt.date(2026, 1, 7), True), (dt.date(2026, 1, 8), dt.date(2026, 1, 7), False),
+    (dt.datetime(2026, 1, 7, 1), dt.datetime(2026, 1, 7, 1, tzinfo=dt.UTC), True),
+    ("2026-01-07T02:00+01:00", dt.datetime(2026, 1, 7, 1, tzinfo=dt.UTC), True), ("soon", dt.datetime(2026, 1, 7, 1, tzinfo=dt.UTC), False),
+]  # fmt: skip
+
+
+def test_what_is_alike() -> None:
+    wrong = [(a, b) for a, b, alike in ALIKE if is_alike(a, b, 1e-6) is not alike]
+    assert wrong == []
 
 
 def test_a_job_without_a_case_and_several(space: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,9 @@ def new(
     return 0
 
 
-def schema(of: Annotated[Literal["job", "case", "workspace"], Parameter(help="Of which file.")] = "job", /) -> int:
+def schema(
+    of: Annotated[Literal["job", "case", "workspace"], Parameter(help="Of which file.")] = "job", /
+) -> int:
     """Print the JSON Schema of job.yaml, by which an editor completes and checks it.
 
     Or that of a job's cases, or of workspace.yaml.
