@@ -32,6 +32,7 @@ ELSEWHERE = {
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
+    "pipeline/cases/night.py": ({"tempfile"}, "a folder of the system's, in which a case is run"),
     "start/new_files.py": (
         {"write_once", "write_bytes"},
         "files of a new workspace or job, where none is: its sample rows before any run reads them",

@@ -15,7 +15,7 @@ import pytest
 from nightscore.common.errors import Broken
 from nightscore.common.roots import read_roots
 from nightscore.common.strict_yaml import read_yaml
-from nightscore.job.json_schema import job_schema, workspace_schema
+from nightscore.job.json_schema import case_schema, job_schema, workspace_schema
 from tests.job.test_spec import AUDITS, MISTAKES, TEXT, with_audit
 from tests.support.workspace import JOB
 
@@ -68,6 +68,17 @@ def test_the_schema_of_workspace_yaml_says_what_the_reader_says(
     assert jsonschema.Draft202012Validator(workspace_schema()).is_valid(document) == is_right
     with contextlib.nullcontext() if is_right else pytest.raises(Broken):
         read_roots(tmp_path)
+
+
+def test_the_schema_of_cases_says_what_the_reader_says(tmp_path: Path) -> None:
+    """Our own cases are right by it, and one with a key that is unknown is not; the file is in step."""
+    schema = json.loads((ROOT / "docs/case.schema.json").read_text())
+    assert schema == case_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    cases = [as_json(file.read_text(), tmp_path) for file in (ROOT / "jobs").glob("**/tests/*.yaml")]
+    wrong = [{**cases[0], "expct": {}}, {**cases[0], "inputs": {"x": {"csvv": "a.csv"}}}, {"error": "x"}]
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+    assert [valid(case) for case in [*cases, *wrong]] == [True] * len(cases) + [False] * 3
 
 
 def test_it_is_a_schema() -> None:

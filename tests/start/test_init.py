@@ -156,7 +156,7 @@ def test_the_package_brings_the_schema_and_the_dags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same as the repository's; a DAG file that is another's stays."""
-    for of in ("job", "workspace"):
+    for of in ("job", "case", "workspace"):
         assert call(["schema", of]) == 0
         assert capsys.readouterr().out == (ROOT / f"docs/{of}.schema.json").read_text()
     assert call(["dags", str(tmp_path / "dags")]) == 0
@@ -171,19 +171,20 @@ def test_the_package_brings_the_schema_and_the_dags(
 
 
 def test_an_editor_finds_the_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the first line of job.yaml, relative to it, and by the settings of VS Code; the job keeps to it."""
+    """By the first line of job.yaml and of a case, and by the settings of VS Code; both keep to it."""
     import jsonschema
     import yaml
 
     for template in TEMPLATES:
         init(tmp_path / template, template, capsys)
-        file = next((tmp_path / template / "jobs").glob("*/job.yaml"))
-        first = file.read_text().splitlines()[0]
-        assert first.startswith("# yaml-language-server: $schema=")
-        schema = json.loads((file.parent / first.partition("$schema=")[2]).read_text())
-        jsonschema.Draft202012Validator(schema).validate(yaml.safe_load(file.read_text()))
+        for file in [next((tmp_path / template / "jobs").glob(one)) for one in ("*/job.yaml", "*/tests/*")]:
+            first = file.read_text().splitlines()[0]
+            assert first.startswith("# yaml-language-server: $schema=")
+            schema = json.loads((file.parent / first.partition("$schema=")[2]).read_text())
+            document = json.loads(json.dumps(yaml.safe_load(file.read_text()), default=str))
+            jsonschema.Draft202012Validator(schema).validate(document)
         settings = json.loads((tmp_path / template / ".vscode/settings.json").read_text())
-        assert [(tmp_path / template / name).is_file() for name in settings["yaml.schemas"]] == [True]
+        assert [(tmp_path / template / name).is_file() for name in settings["yaml.schemas"]] == [True] * 2
 
 
 def test_every_command_has_a_place_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 import nightscore
 from nightscore.cli import (
     approve,
+    cases,
     deliver,
     evaluate,
     forget,
@@ -94,7 +95,7 @@ app.meta.group_parameters = "Global options"
 
 GROUPS = {  # by what one wants to do, in the order of the help
     "Begin": (start.init, start.new, start.schema, start.dags),
-    "Run days": (run.jobs, run.check, run.plan, run.run, run.backfill, night.night),
+    "Run days": (run.jobs, run.check, cases.test, run.plan, run.run, run.backfill, night.night),
     "See how nights went": (nights.runs, nights.missing, watch.watch),
     "Read what is published": (
         published.tables, published.query, published.receipts, published.report, published.dossier,

@@ -71,8 +71,13 @@ def new(
     return 0
 
 
-def schema(of: Annotated[Literal["job", "workspace"], Parameter(help="Of which file.")] = "job", /) -> int:
-    """Print the JSON Schema of job.yaml (or workspace.yaml), by which an editor completes and checks it."""
+def schema(
+    of: Annotated[Literal["job", "case", "workspace"], Parameter(help="Of which file.")] = "job", /
+) -> int:
+    """Print the JSON Schema of job.yaml, by which an editor completes and checks it.
+
+    Or that of a job's cases, or of workspace.yaml.
+    """
     from nightscore.job import schema_text
 
     print_document(schema_text(of).rstrip("\n"))

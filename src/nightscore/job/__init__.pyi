@@ -30,6 +30,12 @@ from .calendars import parse_catchup as parse_catchup
 from .calendars import parse_minutes as parse_minutes
 from .calendars import require_day as require_day
 from .calendars import wall_clock_to_utc as wall_clock_to_utc
+from .cases import FEATURES as FEATURES
+from .cases import Case as Case
+from .cases import Wanted as Wanted
+from .cases import case_files as case_files
+from .cases import expected_tables as expected_tables
+from .cases import read_cases as read_cases
 from .closures import CalendarOverride as CalendarOverride
 from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides

@@ -1,6 +1,7 @@
-"""The JSON Schemas of job.yaml and of workspace.yaml, for editors.
+"""The JSON Schemas of job.yaml, of a job's cases and of workspace.yaml, for editors.
 
     python -m nightscore.job.json_schema > docs/job.schema.json
+    python -m nightscore.job.json_schema case > docs/case.schema.json
     python -m nightscore.job.json_schema workspace > docs/workspace.schema.json
 
 It says what a schema can say. What holds between values (a key that is no column, a default outside its
@@ -13,6 +14,7 @@ from typing import Any
 
 from nightscore.common import BUCKETS, ROOT_NAME, SCHEME, WORKSPACE_NAME
 from nightscore.job.airflow_settings import AirflowSettings
+from nightscore.job.cases import CaseSpec
 from nightscore.job.spec import JobSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -22,6 +24,12 @@ def job_schema() -> dict[str, Any]:
     """What a job.yaml may say, as JSON Schema."""
     schema: dict[str, Any] = _closed(JobSpec.model_json_schema())
     return {"$schema": DIALECT, **schema, "title": "A nightscore job"}
+
+
+def case_schema() -> dict[str, Any]:
+    """What a case of a job may say, as JSON Schema."""
+    schema: dict[str, Any] = _closed(CaseSpec.model_json_schema())
+    return {"$schema": DIALECT, **schema, "title": "A case of a nightscore job"}
 
 
 def workspace_schema() -> dict[str, Any]:
@@ -67,13 +75,13 @@ def _closed(part: Any) -> Any:
 
 
 def schema_text(of: str = "job") -> str:
-    """The schema of a `job`.yaml or of a `workspace`.yaml, as a file."""
-    schema = workspace_schema() if of == "workspace" else job_schema()
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    """The schema of a `job`.yaml, of a `case` or of a `workspace`.yaml, as a file."""
+    schemas = {"case": case_schema, "workspace": workspace_schema}
+    return json.dumps(schemas.get(of, job_schema)(), indent=2, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
-    """Print a schema as docs/job.schema.json, or docs/workspace.schema.json, holds it."""
+    """Print a schema as the files docs/*.schema.json hold them."""
     sys.stdout.write(schema_text(*sys.argv[1:]))
 
 

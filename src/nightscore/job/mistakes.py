@@ -60,20 +60,26 @@ def line_of(lines: LineNumbers, at: Path_) -> int:
     return lines.get(at, 1)
 
 
-def explain_mistakes(error: ValidationError, shown: str, lines: LineNumbers) -> str:
-    """Every mistake on a line of its own: file, line, place, offending value, what is allowed."""
-    messages = [_mistake(dict(details), shown, lines) for details in error.errors()]
+def explain_mistakes(
+    error: ValidationError, shown: str, lines: LineNumbers, root: type[BaseModel] = JobSpec
+) -> str:
+    """Every mistake on a line of its own: file, line, place, offending value, what is allowed.
+
+    `root` is the model of the whole file.
+    """
+    messages = [_mistake(dict(details), shown, lines, root) for details in error.errors()]
     return "\n".join(dict.fromkeys(messages))
 
 
-def _mistake(details: dict[str, Any], shown: str, lines: LineNumbers) -> str:
+def _mistake(details: dict[str, Any], shown: str, lines: LineNumbers, root: type[BaseModel]) -> str:
     error = details.get("ctx", {}).get("error")
-    loc = (*_untagged(details["loc"]), *getattr(error, "at", ()))
+    untagged = _untagged(details["loc"]) if root is JobSpec else details["loc"]
+    loc = (*untagged, *getattr(error, "at", ()))
     at = _in_file(loc, lines, missing=details["type"] == "missing")
     dotted = ".".join(map(str, at))
     text = details["msg"].removeprefix("Value error, ")
     if details["type"] == "extra_forbidden":
-        text = f"unknown key{_near(at, details['loc'])}"
+        text = f"unknown key{_near(at, _model_at(details['loc'][:-1], root))}"
     elif details["type"] == "missing":
         text = "is missing" + (NO_MODEL_HINT if at == ("model",) else "")
     elif details["type"] != "value_error":
@@ -109,18 +115,20 @@ def _in_file(loc: tuple[str | int, ...], lines: LineNumbers, missing: bool) -> P
     return at
 
 
-def _near(at: Path_, loc: tuple[str | int, ...]) -> str:
+def _near(at: Path_, model: type[BaseModel]) -> str:
     """The allowed keys where an unknown one stands."""
-    keys = [info.alias or name for name, info in _model_at(loc[:-1]).model_fields.items()]
+    keys = [info.alias or name for name, info in model.model_fields.items()]
     near = difflib.get_close_matches(str(at[-1]), keys, 1) if at else []
     return f"; did you mean {near[0]}?" if near else f"; allowed: {', '.join(keys)}"
 
 
-def _model_at(loc: Path_) -> type[BaseModel]:
+def _model_at(loc: Path_, root: type[BaseModel]) -> type[BaseModel]:
     """The model class at a pydantic location, in which the tags of unions stand."""
     if not loc:
-        return JobSpec
+        return root
     top = str(loc[0])
+    if root is not JobSpec:
+        return _model_in(root.model_fields[top].annotation) or root
     model = KINDS[top][str(loc[TAGS[top]])] if top in KINDS else PARTS.get(top, JobSpec)
     for part in loc[TAGS.get(top, 0) + 1 :]:
         info = model.model_fields.get(str(part))
@@ -128,3 +136,10 @@ def _model_at(loc: Path_) -> type[BaseModel]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 model = kind
     return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model class in an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)

@@ -7,6 +7,9 @@ from .attempts import timeout_message as timeout_message
 from .binding import bind_job as bind_job
 from .binding import check_schedule as check_schedule
 from .binding import decide_select as decide_select
+from .cases.compare import Difference as Difference
+from .cases.run import CaseResult as CaseResult
+from .cases.run import run_cases as run_cases
 from .context import Day as Day
 from .context import causes_hash as causes_hash
 from .eta import expected_end as expected_end

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, Workspace
-from nightscore.job import CHALLENGERS, NAME, RESERVED_VIEWS, load_all, schema_text
+from nightscore.job import CHALLENGERS, NAME, RESERVED_VIEWS, load_all
 from nightscore.scorers import DescribedModel, ModelError, describe_onnx, read_model, what_it_is
 from nightscore.start.lake import SeenInput, see_input
-from nightscore.start.new_files import SCHEMA, write_new_files
+from nightscore.start.new_files import schema_files, write_new_files
 from nightscore.store import fetched, quote_identifier
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -64,12 +64,13 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
     view = _view(str(seen.said.get("path") or seen.said.get("delta")))
     lines = list(_lines(seen, described, key))
     files = {
-        f"jobs/{name}/job.yaml": _job_yaml(name, view, seen, described, shown=shown, key=key, how=how),
-        f"jobs/{name}/features.sql": _features_sql(view, seen, key, lines),
+        f"jobs/{name}/job.yaml": _job_yaml(
+            name, view, seen, described, shown=shown, key=key, how=how
+        ).encode(),
+        f"jobs/{name}/features.sql": _features_sql(view, seen, key, lines).encode(),
     }
-    if not (workspace.root / SCHEMA).exists():
-        files[SCHEMA] = schema_text()
-    written = write_new_files(workspace.root, {path: text.encode() for path, text in files.items()})
+    files |= {path: data for path, data in schema_files().items() if not (workspace.root / path).exists()}
+    written = write_new_files(workspace.root, files)
     unmatched = [line.problem for line in lines if line.problem]
     return Draft(
         name,

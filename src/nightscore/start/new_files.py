@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nightscore.common import Broken, write_once
+from nightscore.job import schema_text
 
-SCHEMA = "jobs/job.schema.json"  # where the first line of a job.yaml has an editor look
+SCHEMAS = ("job", "case")  # of what is in a job's folder, for an editor
 
 
 def write_new_files(root: Path, files: Mapping[str, bytes]) -> list[str]:
@@ -23,6 +24,11 @@ def write_new_files(root: Path, files: Mapping[str, bytes]) -> list[str]:
             temporary.write_bytes(files[name])
         _is_there(root, name, files[name])  # who wrote it meanwhile keeps it, and we say so
     return new
+
+
+def schema_files() -> dict[str, bytes]:
+    """The schemas that an editor holds a job's files to: path in the workspace -> bytes."""
+    return {f"jobs/{of}.schema.json": schema_text(of).encode() for of in SCHEMAS}
 
 
 def _is_there(root: Path, name: str, data: bytes) -> bool:

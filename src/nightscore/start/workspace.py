@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightscore.common import Broken, refuse_path
-from nightscore.job import schema_text
 from nightscore.start import samples
-from nightscore.start.new_files import SCHEMA, write_new_files
+from nightscore.start.new_files import schema_files, write_new_files
 
 PACKAGE = Path(__file__).parents[1]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -70,7 +69,7 @@ def make_workspace(folder: Path, name: str) -> list[str]:
     files = dag_files("dags/")
     for part in (*template.shares, name):
         files |= _files_of(part)
-    files |= {SCHEMA: schema_text().encode(), **template.lake()}
+    files |= {**schema_files(), **template.lake()}
     return write_new_files(folder, files)
 
 
