@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text fraud airflow test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench clean
+.PHONY: help demo text fraud airflow test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -85,6 +85,10 @@ contracts: .venv/test.stamp
 bench: .venv/test.stamp .venv-bench/stamp ## measure on this machine, beside other tools: benchmarks/results.md, an hour
 	@$(BIN)/python benchmarks/all.py
 
+release: .venv/test.stamp .venv-release/stamp ## dist/: sdist and wheel, built twice to the same bytes, held to a list, run on each Python that is here
+	@rm -rf dist && RELEASE=$(CURDIR)/dist $(BIN)/python -m pytest -m "e2e and slow" -rs tests/e2e/test_release.py
+	@ls -l dist
+
 lock: ## resolve the dependencies again (needs uv)
 	uv pip compile pyproject.toml requirements/build.in --extra samples --extra report --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/run.lock --custom-compile-command "make lock"
@@ -93,20 +97,25 @@ lock: ## resolve the dependencies again (needs uv)
 	  --custom-compile-command "make lock"
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
+	uv pip compile pyproject.toml --extra airflow --extra objects --extra postgres --extra report --extra text \
+	  -c requirements/airflow.lock -c requirements/test.lock --universal --python-version 3.11 --generate-hashes -q \
+	  -o requirements/deploy.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
 	  --custom-compile-command "make lock"
 	uv pip compile requirements/fraud.in --no-deps --generate-hashes -q -o requirements/fraud.lock \
 	  --custom-compile-command "make lock"
+	uv pip compile requirements/release.in --universal --python-version 3.11 \
+	  --generate-hashes -q -o requirements/release.lock --custom-compile-command "make lock"
 	uv pip compile requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .venv-bench .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
+	rm -rf .venv .venv-bench .venv-release dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
 	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
-	  || { echo "nightscore needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "nightscore needs Python 3.11 or later: make PYTHON=python3.12 …"; exit 1; }
 	@echo "Creating the environment .venv"
 	@$(PYTHON) -m venv .venv
 
@@ -130,3 +139,7 @@ PIP_SAYS := /^Collecting|^Requirement already/ && ++n % 20 == 0 {print "  " n " 
 	@$(PYTHON) -m venv .venv-bench
 	@.venv-bench/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@ \
 	  || echo "bench: the peers could not be installed; they are not measured"
+
+.venv-release/stamp: requirements/release.lock
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
