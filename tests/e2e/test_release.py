@@ -41,6 +41,17 @@ def copy_of_the_commit(folder: Path) -> Path:
     return folder
 
 
+def python_of(version: str) -> str | None:
+    """A Python of this machine, on the path or of pyenv, whose stand-ins on the path may fail."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"versions/{version}.*/bin/python"))]
+    asked = ("-c", "import venv")
+    return next(
+        (str(one) for one in found if one and not subprocess.call([one, *asked], stderr=subprocess.DEVNULL)),
+        None,
+    )
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and the wheel that is built from it; kept in $RELEASE."""
@@ -98,7 +109,7 @@ def test_they_hold_what_is_on_the_list(built: Path, wheel: Path) -> None:
 @pytest.mark.parametrize("version", PYTHONS)
 def test_it_is_installed_and_publishes_a_day(version: str, wheel: Path, tmp_path: Path) -> None:
     """With the pinned packages and their hashes, in an environment without anything of ours."""
-    python = shutil.which(f"python{version}") or _of_pyenv(version)
+    python = python_of(version)
     if python is None:
         pytest.skip(f"there is no Python {version} here")
     run(python, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
@@ -125,12 +136,6 @@ def test_it_is_installed_and_publishes_a_day(version: str, wheel: Path, tmp_path
     counted = run(command, "query", "SELECT count(*) AS n FROM churn_scores", "--format", "json", cwd=demo)
     assert json.loads(counted) == [{"n": 1_000}]
     assert run(command, "verify", "churn", "--day", DAY, cwd=demo)
-
-
-def _of_pyenv(version: str) -> str | None:
-    """A Python that pyenv installed, by its minor version."""
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    return next(map(str, sorted(root.glob(f"versions/{version}.*/bin/python"))), None)
 
 
 @NEEDED
