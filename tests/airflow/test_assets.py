@@ -12,8 +12,8 @@ pytest.importorskip("airflow")
 
 from sqlalchemy import select
 
-from nightscore.airflow.assets import assets_read, file_asset
 from nightscore.airflow.dag import build_dag
+from nightscore.airflow.events.assets import assets_read, file_asset
 from nightscore.common import Workspace
 from nightscore.job import load
 from tests.airflow.test_nights import known, night

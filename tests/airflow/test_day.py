@@ -11,8 +11,8 @@ pytest.importorskip("airflow")
 
 from sqlalchemy import select
 
-from nightscore.airflow import day_timetable as module
 from nightscore.airflow.day import day_of_run
+from nightscore.airflow.timetables import day as module
 from nightscore.common.errors import Broken
 from nightscore.job.loader import Job, load
 from tests.airflow.test_dags import add

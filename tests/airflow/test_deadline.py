@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("airflow")
 
 from nightscore.airflow.dag import build_dag
-from nightscore.airflow.deadline import tell_overdue, timed_out
+from nightscore.airflow.events.deadline import tell_overdue, timed_out
 from nightscore.common import open_workspace
 from nightscore.job import load
 from nightscore.store import Attempt, read_attempt, write_attempt
@@ -109,7 +109,7 @@ def test_a_run_that_took_too_long_says_so(
     """What it told of itself ends with the timeout, and who asked is told; what had ended stays as it is."""
     from types import SimpleNamespace
 
-    from nightscore.airflow.attempts import attempt_name
+    from nightscore.airflow.events.attempts import attempt_name
 
     monkeypatch.setenv("NIGHTSCORE_WORKSPACE", str(tmp_path))
     add(tmp_path, "nightly", extra=SIX + "timeout: 2h\n")

@@ -13,12 +13,12 @@ pytest.importorskip("exchange_calendars")
 
 from airflow.timetables.base import TimeRestriction
 
-from nightscore.airflow import day_timetable as module
-from nightscore.airflow.after_timetable import AfterTimetable
 from nightscore.airflow.dag import build_dag
-from nightscore.airflow.day_timetable import DayTimetable
 from nightscore.airflow.plugin import NightscorePlugin
-from nightscore.airflow.timetable import MAKERS, TIMETABLES, ByHandTimetable, timetable_of
+from nightscore.airflow.timetables import day as module
+from nightscore.airflow.timetables.after import AfterTimetable
+from nightscore.airflow.timetables.day import DayTimetable
+from nightscore.airflow.timetables.timetable import MAKERS, TIMETABLES, ByHandTimetable, timetable_of
 from nightscore.job.calendars import latest_day
 from nightscore.job.closures import read_workspace_overrides
 from nightscore.job.loader import load

@@ -20,7 +20,7 @@ pytest.importorskip("airflow.providers.openlineage")
 
 from openlineage.client.serde import Serde
 
-from nightscore.airflow.lineage_facets import facets_of_plan, facets_of_receipt
+from nightscore.airflow.events.lineage_facets import facets_of_plan, facets_of_receipt
 from nightscore.common import Broken, as_day
 from nightscore.job import load
 from nightscore.pipeline.executors import run

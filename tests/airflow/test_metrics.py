@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("airflow")
 pytest.importorskip("statsd")
 
-from nightscore.airflow import metrics
+from nightscore.airflow.events import metrics
 from nightscore.common import as_day
 from nightscore.job import load
 from nightscore.pipeline.executors import run

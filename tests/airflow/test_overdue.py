@@ -11,7 +11,7 @@ pytest.importorskip("airflow")
 from deltalake import DeltaTable
 
 from nightscore import load, run
-from nightscore.airflow.lineage_facets import facets_of_receipt
+from nightscore.airflow.events.lineage_facets import facets_of_receipt
 from nightscore.store import Receipt
 from tests.airflow.test_nights import night, receipt, states
 from tests.support.workspace import JOB, make_workspace, write_day

@@ -16,10 +16,10 @@ pytest.importorskip("airflow")
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from nightscore.airflow import ray_jobs
-from nightscore.airflow.ray_jobs import ADDRESS, JobState, RayJobs, jobs_of_environment
-from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored
-from nightscore.airflow.ray_trigger import RayJobTrigger
+from nightscore.airflow.on_ray import jobs as ray_jobs
+from nightscore.airflow.on_ray.jobs import ADDRESS, JobState, RayJobs, jobs_of_environment
+from nightscore.airflow.on_ray.score import find_unstaged, plan_holds, read_scored
+from nightscore.airflow.on_ray.trigger import RayJobTrigger
 from nightscore.airflow.standalone import free_port
 from nightscore.airflow.tasks import ScoreShare
 from nightscore.cli.main import call

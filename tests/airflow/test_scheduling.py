@@ -15,9 +15,9 @@ import pendulum
 from airflow.exceptions import InvalidPartitionKeyError
 from sqlalchemy import select
 
-from nightscore.airflow import day_timetable as module
-from nightscore.airflow.after_timetable import AfterTimetable
-from nightscore.airflow.timetable import (
+from nightscore.airflow.timetables import day as module
+from nightscore.airflow.timetables.after import AfterTimetable
+from nightscore.airflow.timetables.timetable import (
     ByHandTimetable,
     DailyPartitionTimetable,
     TradingDayTimetable,

@@ -18,10 +18,10 @@ import pendulum
 from airflow.exceptions import AirflowTimetableInvalid, InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo, DataInterval, TimeRestriction, Timetable
 
-from nightscore.airflow import day_timetable as module
-from nightscore.airflow.cron_timetable import CronDayTimetable
-from nightscore.airflow.day_timetable import DayTimetable
-from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.timetables import day as module
+from nightscore.airflow.timetables.cron import CronDayTimetable
+from nightscore.airflow.timetables.day import DayTimetable
+from nightscore.airflow.timetables.timetable import DailyPartitionTimetable, TradingDayTimetable
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Airflow's and pandas' own
 
@@ -453,7 +453,7 @@ def test_a_dag_file_with_both_is_light_to_parse() -> None:
     code = """
 import sys, airflow.sdk, airflow.timetables.base, airflow.exceptions
 before = set(sys.modules)
-from nightscore.airflow.timetable import DailyPartitionTimetable, TradingDayTimetable
+from nightscore.airflow.timetables.timetable import DailyPartitionTimetable, TradingDayTimetable
 DailyPartitionTimetable().validate(); TradingDayTimetable(["XNYS", "XLON"]).validate()
 heavy = {"pandas", "numpy", "exchange_calendars", "duckdb", "pyarrow", "onnxruntime", "deltalake"}
 sys.exit(1 if heavy & (sys.modules.keys() - before) else 0)

@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 import nightscore.airflow.dags
 from nightscore import run
 from nightscore.airflow.dag import build_dag
-from nightscore.airflow.deadline import tell_overdue
+from nightscore.airflow.events.deadline import tell_overdue
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.workspaces import list_workspaces, load_of_dag
 from nightscore.common import Broken

@@ -202,7 +202,7 @@ def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) ->
     )
     edit(
         package,
-        "airflow/timetable.py",
+        "airflow/timetables/timetable.py",
         ("    Job,\n    ScheduleKind,\n", "    Job,\n    Monthly,\n    ScheduleKind,\n"),
         ("MAKERS: Mapping[", MONTHLY_TIMETABLE + "MAKERS: Mapping["),
         ("    ByHand: _by_hand,\n", "    ByHand: _by_hand,\n    Monthly: lambda *_: MonthlyTimetable(),\n"),
@@ -227,7 +227,7 @@ warnings.simplefilter("ignore")
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from nightscore import load, run
-from nightscore.airflow import day_timetable
+from nightscore.airflow.timetables import day as day_timetable
 from nightscore.airflow.dag import build_dag
 from nightscore.airflow.plugin import NightscorePlugin
 from nightscore.job.calendars import next_day

@@ -17,9 +17,9 @@ pytest.importorskip("ray")
 from airflow.sdk.exceptions import TaskDeferred
 
 from nightscore import load
-from nightscore.airflow import ray_jobs
 from nightscore.airflow.local import PARTS
-from nightscore.airflow.ray_jobs import ADDRESS, LOST, TOKEN, RayJobs
+from nightscore.airflow.on_ray import jobs as ray_jobs
+from nightscore.airflow.on_ray.jobs import ADDRESS, LOST, TOKEN, RayJobs
 from nightscore.airflow.standalone import Local, free_port, healthy, hold_lock, start_airflow
 from nightscore.airflow.tasks import ScoreShare
 from nightscore.common.errors import Broken, NotYet

@@ -17,13 +17,13 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightscore.airflow.assets import assets_read
-from nightscore.airflow.deadline import punctuality
+from nightscore.airflow.events.assets import assets_read
+from nightscore.airflow.events.deadline import punctuality
 from nightscore.airflow.form import build_form
 from nightscore.airflow.missing import missing_tags
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.tasks import PLAN, PlanDay, PublishDay, ScoreShare
-from nightscore.airflow.timetable import table_asset, timetable_of
+from nightscore.airflow.timetables.timetable import table_asset, timetable_of
 from nightscore.airflow.workspaces import dag_id_of, namesakes, qualified, unqualified, workspace_problems
 from nightscore.common import Broken, Workspace
 from nightscore.job import (

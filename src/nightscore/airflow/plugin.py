@@ -6,13 +6,13 @@ Every process that reads a DAG's schedule needs it: scheduler, DAG processor, AP
 from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
-from nightscore.airflow.after_timetable import DayMapper
-from nightscore.airflow.deadline import DayDeadline
+from nightscore.airflow.events.deadline import DayDeadline
 from nightscore.airflow.one_writer import OneWriter
 from nightscore.airflow.prefill import FormDay
 from nightscore.airflow.priority import TonightFirst
 from nightscore.airflow.run_day import RunDay
-from nightscore.airflow.timetable import TIMETABLES
+from nightscore.airflow.timetables.after import DayMapper
+from nightscore.airflow.timetables.timetable import TIMETABLES
 from nightscore.airflow.web import PREFIX, Page, views
 from nightscore.airflow.web.slash import Slash
 

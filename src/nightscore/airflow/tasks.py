@@ -24,18 +24,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from nightscore.airflow.assets import event_extra
-from nightscore.airflow.attempts import telling, telling_failure, telling_share
 from nightscore.airflow.day import day_of_run
+from nightscore.airflow.events.assets import event_extra
+from nightscore.airflow.events.attempts import telling, telling_failure, telling_share
+from nightscore.airflow.events.lineage import TellsLineage
+from nightscore.airflow.events.metrics import send_metrics
 from nightscore.airflow.form import request_of
 from nightscore.airflow.held import Answer, ask, carry_out
 from nightscore.airflow.kept_report import keep_report_of_day
-from nightscore.airflow.lineage import TellsLineage
-from nightscore.airflow.metrics import send_metrics
+from nightscore.airflow.on_ray.jobs import JobState, RayJobs, call, jobs_of_environment
+from nightscore.airflow.on_ray.score import find_unstaged, plan_holds, read_scored, run_on
+from nightscore.airflow.on_ray.trigger import RayJobTrigger
 from nightscore.airflow.plan_note import note_of, read_noted_plan
-from nightscore.airflow.ray_jobs import JobState, RayJobs, call, jobs_of_environment
-from nightscore.airflow.ray_score import find_unstaged, plan_holds, read_scored, run_on
-from nightscore.airflow.ray_trigger import RayJobTrigger
 from nightscore.airflow.shares import score_share, shares, staged_files
 from nightscore.airflow.trigger import PartitionTrigger, find_unpublished_tables, find_unready_inputs
 from nightscore.common import QUIET_SECONDS, Broken, NotYet, ProgressCallback, ProgressLines, as_day

@@ -1,7 +1,7 @@
 """When a job runs, as its job.yaml says it, and which days it has thereby.
 
 A new kind is a class here, with its line in `KINDS`, and what makes Airflow's timetable of it in
-`nightscore.airflow.timetable`.
+`nightscore.airflow.timetables.timetable`.
 """
 
 import datetime as dt

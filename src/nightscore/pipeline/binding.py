@@ -22,8 +22,9 @@ from nightscore.pipeline.audits.accounts import bind_accounts
 from nightscore.pipeline.audits.kinds import questions
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.highlights import bind_highlights, check_highlights
-from nightscore.pipeline.read import bad_lines, inputs
+from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.days_seen import check_calendar_of
+from nightscore.pipeline.read.text import bad_lines
 from nightscore.pipeline.read_back import define_stored, refuse_changed_order, refuse_made_later
 from nightscore.pipeline.row_order import in_one_order
 from nightscore.pipeline.score import rejects

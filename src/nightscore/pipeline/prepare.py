@@ -29,8 +29,8 @@ from nightscore.pipeline import binding
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.parts import plan_parts, stage_part
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.bad_lines import BadLine, bad_lines_batch
 from nightscore.pipeline.read.integrity import read_text, verify_inputs
+from nightscore.pipeline.read.text.bad_lines import BadLine, bad_lines_batch
 from nightscore.pipeline.score.canary import choose_here
 from nightscore.store import (
     FEATURE_GROUP_ROWS,

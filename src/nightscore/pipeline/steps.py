@@ -41,11 +41,12 @@ from nightscore.pipeline.publish.order import find_own_past
 from nightscore.pipeline.publish.ownership import refuse_foreign_tables, refuse_former_names
 from nightscore.pipeline.publish.piece_proof import prove_piece, staged_piece
 from nightscore.pipeline.publish.receipt_builder import read_unchanged_receipt, skipped_receipt
-from nightscore.pipeline.read import as_of, inputs
+from nightscore.pipeline.read import inputs
 from nightscore.pipeline.read.absent import refuse_unknown_tables, why_skipped
-from nightscore.pipeline.read.as_reported import see_as_reported
 from nightscore.pipeline.read.contents import as_recorded
 from nightscore.pipeline.read.days_seen import see_days, see_ignored
+from nightscore.pipeline.read.known import as_of
+from nightscore.pipeline.read.known.as_reported import see_as_reported
 from nightscore.pipeline.read.manifest import refuse_incomplete
 from nightscore.pipeline.read.ready import refuse_unready
 from nightscore.pipeline.read.rungs import see_degraded

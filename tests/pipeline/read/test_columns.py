@@ -19,7 +19,7 @@ from nightscore.common.errors import Broken
 from nightscore.job.loader import Job, load
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.read import inputs
-from nightscore.pipeline.read.widening import widens, widest
+from nightscore.pipeline.read.parquet.widening import widens, widest
 from nightscore.pipeline.steps import draft_plan, features
 from tests.support.workspace import JOB, make_workspace, rows_of
 

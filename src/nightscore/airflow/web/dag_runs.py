@@ -20,9 +20,9 @@ from airflow.utils.state import DagRunState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import select
 
-from nightscore.airflow.attempts import attempt_name
 from nightscore.airflow.dag import TAG
 from nightscore.airflow.day import day_of_run
+from nightscore.airflow.events.attempts import attempt_name
 from nightscore.airflow.tasks import PLAN
 from nightscore.airflow.workspaces import split_name
 from nightscore.common import Broken, read_day

@@ -12,9 +12,9 @@ from nightscore.common import Broken, clipped
 from nightscore.job import Case, Input, Job, PathInput, SnapshotInput, TableInput, own_table
 from nightscore.pipeline.cases.rows import CaseRows, csv_rows, infer_type, yaml_rows
 from nightscore.pipeline.context import Day
+from nightscore.pipeline.read.known.since import held_by
 from nightscore.pipeline.read.listing import window
-from nightscore.pipeline.read.parquet_types import known_types
-from nightscore.pipeline.read.since import held_by
+from nightscore.pipeline.read.parquet.types import known_types
 from nightscore.store import (
     Engine,
     TextColumns,

@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Sequence
 
 from nightscore.job import Job, PathInput, SnapshotInput
-from nightscore.pipeline.read.as_of import column_type
+from nightscore.pipeline.read.known.as_of import column_type
 from nightscore.pipeline.read.listing import window
 from nightscore.store import (
     Engine,

@@ -11,23 +11,23 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, own_table, parse_layout
-from nightscore.pipeline.read.as_of import up_to
-from nightscore.pipeline.read.as_reported import published_files
-from nightscore.pipeline.read.columns import read_as_one, widened
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
+from nightscore.pipeline.read.known.as_of import up_to
+from nightscore.pipeline.read.known.as_reported import published_files
+from nightscore.pipeline.read.known.since import by_rows, held_by
 from nightscore.pipeline.read.listing import days_with_data, list_days, list_input, window
-from nightscore.pipeline.read.parquet_files import (
+from nightscore.pipeline.read.parquet.columns import read_as_one, widened
+from nightscore.pipeline.read.parquet.files import (
     decoded_bytes,
     inspect_files,
     inspect_parquet,
     refuse_other_columns,
 )
-from nightscore.pipeline.read.parquet_types import known_types
+from nightscore.pipeline.read.parquet.types import known_types
 from nightscore.pipeline.read.rungs import without_carried
-from nightscore.pipeline.read.since import by_rows, held_by
 from nightscore.pipeline.read.snapshots import resolve_snapshot, see_snapshots
 from nightscore.pipeline.read.steady import Files, steady_files, steady_inputs
-from nightscore.pipeline.read.text_inputs import inspect_text, text_columns
+from nightscore.pipeline.read.text.inputs import inspect_text, text_columns
 from nightscore.store import (
     AS_THEY_ARE,
     NO_FOLDERS,

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256, first_line
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
-from nightscore.pipeline.read.as_published import published_sha256
-from nightscore.pipeline.read.as_reported import table_state
-from nightscore.pipeline.read.bad_lines import BadLine
 from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
+from nightscore.pipeline.read.known.as_published import published_sha256
+from nightscore.pipeline.read.known.as_reported import table_state
 from nightscore.pipeline.read.manifest import written_down
-from nightscore.pipeline.read.text_inputs import verify_text
+from nightscore.pipeline.read.text.bad_lines import BadLine
+from nightscore.pipeline.read.text.inputs import verify_text
 from nightscore.store import FileColumn, FolderColumns, InputFile, Plan, catalog, storage
 
 I32_NEXT = 0x15  # in Thrift's compact protocol: the next field, an i32

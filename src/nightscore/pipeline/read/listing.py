@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nightscore.common import DATA, Broken
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, own_table
-from nightscore.pipeline.read.as_reported import published_files
+from nightscore.pipeline.read.known.as_reported import published_files
 from nightscore.pipeline.read.snapshots import in_order, read_snapshot
 from nightscore.store import ENDINGS, NOTHING, SUMS, Found, Partition, Partitions, Span, Walk, storage
 

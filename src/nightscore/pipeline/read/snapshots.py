@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, Root
 from nightscore.job import DeltaInput, IcebergInput, Job, SnapshotInput
-from nightscore.pipeline.read.parquet_files import inspect_immutable
-from nightscore.pipeline.read.parquet_types import Types, column_types, contract_types
-from nightscore.pipeline.read.widening import widens
+from nightscore.pipeline.read.parquet.files import inspect_immutable
+from nightscore.pipeline.read.parquet.types import Types, column_types, contract_types
+from nightscore.pipeline.read.parquet.widening import widens
 from nightscore.store import (
     Asked,
     FileColumn,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from nightscore.common import NotYet
 from nightscore.job import Job, PathInput
 from nightscore.pipeline.read.listing import Listed, list_input
-from nightscore.pipeline.read.parquet_files import file_stat
+from nightscore.pipeline.read.parquet.files import file_stat
 from nightscore.store import InputFile, bring, one_look, storage
 
 Files = Mapping[str, tuple[InputFile, ...]]

@@ -30,7 +30,7 @@ class TellsLineage:
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - the hook's
         """Datasets in and out, with columns, rows, versions, audits; None where the job can't be read."""
-        from nightscore.airflow.lineage_facets import facets_of_plan, facets_of_receipt
+        from nightscore.airflow.events.lineage_facets import facets_of_plan, facets_of_receipt
         from nightscore.store import Plan, Receipt
 
         try:

@@ -19,7 +19,7 @@ from openlineage.client.facet_v2 import (
     symlinks_dataset,
 )
 
-from nightscore.airflow.lineage import totals
+from nightscore.airflow.events.lineage import totals
 from nightscore.common import NightscoreError, Workspace
 from nightscore.job import SCORES, Job, SqlAudit, TableInput
 from nightscore.pipeline import Lineage, hold, read_lineage

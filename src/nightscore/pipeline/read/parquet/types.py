@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nightscore.common import Broken, Workspace
-from nightscore.pipeline.read.widening import DIGITS
+from nightscore.pipeline.read.parquet.widening import DIGITS
 from nightscore.store import Engine, InputFile, SqlMistakes, View, catalog, quote_identifier
 
 ParquetColumns = Mapping[str, tuple[str, str]]  # path of a leaf -> its physical and its logical type

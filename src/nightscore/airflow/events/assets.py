@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from airflow.sdk import Asset
 
-from nightscore.airflow.timetable import GROUP, table_asset
+from nightscore.airflow.timetables.timetable import GROUP, table_asset
 from nightscore.airflow.workspaces import qualified, unqualified, uri_of
 from nightscore.common import Workspace
 from nightscore.job import REGISTRY_URI, Input, Job, TableInput

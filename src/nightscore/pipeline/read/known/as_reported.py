@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from nightscore.common import Broken
 from nightscore.job import Job, TableInput
-from nightscore.pipeline.read.as_published import hold_to_published
+from nightscore.pipeline.read.known.as_published import hold_to_published
 from nightscore.store import InputFile, LiveFile, Pinned, catalog
 
 

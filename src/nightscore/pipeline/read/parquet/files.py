@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, Workspace, first_line
-from nightscore.pipeline.read.parquet_types import Inspected, ParquetColumns
-from nightscore.pipeline.read.twofold import refuse_twofold
+from nightscore.pipeline.read.parquet.twofold import refuse_twofold
+from nightscore.pipeline.read.parquet.types import Inspected, ParquetColumns
 from nightscore.store import FolderColumns, InputFile, holds, object_mark, shown_kind, storage
 
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # bytes in Arrow

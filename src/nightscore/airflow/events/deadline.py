@@ -16,8 +16,8 @@ from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import BaseDeadlineReference, DeadlineAlert
 from pydantic import TypeAdapter
 
-from nightscore.airflow.attempts import attempt_name, page_address, telling
 from nightscore.airflow.day import day_of_run
+from nightscore.airflow.events.attempts import attempt_name, page_address, telling
 from nightscore.airflow.workspaces import dag_id_of, load_of_dag, split_name, workspace_of
 from nightscore.common import NightscoreError, as_day
 from nightscore.job import (

@@ -14,7 +14,7 @@ import pendulum
 from airflow.partition_mappers.base import PartitionMapper
 from airflow.timetables.simple import PartitionedAssetTimetable
 
-from nightscore.airflow.day_timetable import DayTimetable, EventDayTimetable
+from nightscore.airflow.timetables.day import DayTimetable, EventDayTimetable
 from nightscore.job import MIDNIGHT, days_of_all, wall_clock_to_utc
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from nightscore.airflow.ray_jobs import SECONDS, RayJobs
+from nightscore.airflow.on_ray.jobs import SECONDS, RayJobs
 
 
 class RayJobTrigger(BaseTrigger):

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from nightscore.common import Broken, Workspace
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
-from nightscore.pipeline.read.parquet_types import types_in
+from nightscore.pipeline.read.parquet.types import types_in
 from nightscore.store import InputFile, UpTo, storage
 
 

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from airflow.exceptions import AirflowTimetableInvalid
 
-from nightscore.airflow.day_timetable import DayTimetable, check_catchup, zone_of
+from nightscore.airflow.timetables.day import DayTimetable, check_catchup, zone_of
 from nightscore.job import CronDays, check_day_has_begun, parse_cron
 
 

@@ -3,7 +3,7 @@
     @dag(schedule=DailyPartitionTimetable("02:00", timezone="America/Chicago"))
     @dag(schedule=TradingDayTimetable("XNYS", after_close="90m", overrides="calendars.yaml"))
 
-Their runs, keys and midnights are those of `nightscore.airflow.day_timetable`.
+Their runs, keys and midnights are those of `nightscore.airflow.timetables.day`.
 """
 
 import datetime as dt
@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 from airflow.exceptions import AirflowTimetableInvalid
 from airflow.sdk import Asset, AssetAll
 
-from nightscore.airflow.after_timetable import AfterTimetable
-from nightscore.airflow.cron_timetable import CronDayTimetable
-from nightscore.airflow.day_timetable import DayTimetable, EventDayTimetable, check_catchup, zone_of
+from nightscore.airflow.timetables.after import AfterTimetable
+from nightscore.airflow.timetables.cron import CronDayTimetable
+from nightscore.airflow.timetables.day import DayTimetable, EventDayTimetable, check_catchup, zone_of
 from nightscore.airflow.workspaces import qualified, uri_of
 from nightscore.common import WORKSPACE_VARIABLE, Broken, Workspace
 from nightscore.job import (

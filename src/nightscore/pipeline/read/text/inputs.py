@@ -16,10 +16,10 @@ import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, clipped, first_line
 from nightscore.job import CsvForm, Job, PathInput
-from nightscore.pipeline.read.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
-from nightscore.pipeline.read.parquet_files import file_stat, refuse_lossy_folders, shown_path
-from nightscore.pipeline.read.parquet_types import known_types
-from nightscore.pipeline.read.text_errors import MEND, explained, line_of
+from nightscore.pipeline.read.parquet.files import file_stat, refuse_lossy_folders, shown_path
+from nightscore.pipeline.read.parquet.types import known_types
+from nightscore.pipeline.read.text.bad_lines import BadLine, ReadLines, read_lines, refuse_too_many
+from nightscore.pipeline.read.text.errors import MEND, explained, line_of
 from nightscore.store import (
     JSON_LINES,
     Engine,

@@ -13,8 +13,8 @@ from typing import NoReturn
 
 from nightscore.common import Broken
 from nightscore.job import CoverageAudit, Job, PathInput, SqlAudit, sql_place
-from nightscore.pipeline.read.parquet_types import Inspected, Types, column_types, contract_types, twins
-from nightscore.pipeline.read.widening import widens, widest
+from nightscore.pipeline.read.parquet.types import Inspected, Types, column_types, contract_types, twins
+from nightscore.pipeline.read.parquet.widening import widens, widest
 from nightscore.store import EVERY, FileColumn, InputFile, SqlMistakes, storage, used_columns
 
 HOLDS = ", which does not hold each value of it; let the contract say the wider type"

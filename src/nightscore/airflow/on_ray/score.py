@@ -8,7 +8,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from nightscore.airflow.ray_jobs import RayJobs, call
+from nightscore.airflow.on_ray.jobs import RayJobs, call
 from nightscore.common import NotYet, ProgressCallback
 from nightscore.job import Job
 from nightscore.pipeline import RunRequest

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, first_line
 from nightscore.job import Job, PathInput, SnapshotInput
-from nightscore.pipeline.read.as_of import column_type
+from nightscore.pipeline.read.known.as_of import column_type
 from nightscore.store import InputFile, UpTo, storage
 
 

@@ -1,0 +1,1 @@
+"""What a night tells others: asset events, lineage, metrics, deadlines, how its run goes."""

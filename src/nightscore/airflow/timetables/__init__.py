@@ -1,0 +1,1 @@
+"""Timetables: which days Airflow runs of a job, and when."""

@@ -1,0 +1,1 @@
+"""CSV and JSON lines of an input, and the lines that can not be read."""
