@@ -28,8 +28,8 @@ from obstore.store import from_url
 
 from nightscore import load
 from nightscore.pipeline.executors import InOrder
+from nightscore.pipeline.on_ray.there import _read_plan
 from nightscore.pipeline.steps import plan_day, publish_day
-from nightscore.pipeline.there import _read_plan
 from nightscore.store import storage
 from tests.support.s3 import BUCKET, client_environment, start_server
 from tests.support.s3_proxy import Proxy

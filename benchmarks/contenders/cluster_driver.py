@@ -8,7 +8,7 @@ import time
 import ray
 
 from nightscore.common import silent
-from nightscore.pipeline.ray_executor import AHEAD, Ray, _Call, _Tasks
+from nightscore.pipeline.on_ray.executor import AHEAD, Ray, _Call, _Tasks
 
 TASKS = 2_000
 

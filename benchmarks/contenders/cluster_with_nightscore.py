@@ -13,7 +13,7 @@ from spending import Spending, read_owners
 
 from nightscore import load
 from nightscore.common import silent
-from nightscore.pipeline.ray_executor import Ray
+from nightscore.pipeline.on_ray.executor import Ray
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day
 

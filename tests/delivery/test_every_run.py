@@ -189,7 +189,7 @@ def test_pieces_on_ray_are_delivered_by_the_process_that_publishes(
 ) -> None:
     """The nodes have no connection in their environment, and need none."""
     ray = pytest.importorskip("ray")
-    from nightscore.pipeline.ray_executor import Ray
+    from nightscore.pipeline.on_ray.executor import Ray
     from tests.support.ray_cluster import Cluster
 
     root = build("scoring: {piece_rows: 1000, device: cpu}\n" + DELIVER)

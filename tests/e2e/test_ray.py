@@ -15,9 +15,9 @@ import pytest
 from nightscore import load, run
 from nightscore.common.errors import NotYet
 from nightscore.common.units import as_day
-from nightscore.pipeline import ray_executor
 from nightscore.pipeline.executors import InOrder
-from nightscore.pipeline.ray_executor import Ray
+from nightscore.pipeline.on_ray import executor as ray_executor
+from nightscore.pipeline.on_ray.executor import Ray
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor, check_parts_executor
 from nightscore.store.places.run_folder import folder_of_plan

@@ -11,9 +11,9 @@ import pytest
 
 from nightscore import load, run
 from nightscore.common.errors import Broken
-from nightscore.pipeline import ray_executor
 from nightscore.pipeline.executors import InOrder
-from nightscore.pipeline.ray_executor import Ray
+from nightscore.pipeline.on_ray import executor as ray_executor
+from nightscore.pipeline.on_ray.executor import Ray
 from tests.behaviour.world import ours
 from tests.support.ray_cluster import Cluster
 from tests.support.workspace import JOB, make_workspace

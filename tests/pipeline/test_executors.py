@@ -15,10 +15,10 @@ from nightscore.common.errors import Broken
 from nightscore.common.units import as_day
 from nightscore.job.loader import Job
 from nightscore.pipeline.executors import Executor, InOrder, Threads
+from nightscore.pipeline.on_ray.there import score_there
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day
 from nightscore.pipeline.testing import check_executor
-from nightscore.pipeline.there import score_there
 from nightscore.store.documents.plan import Plan
 from tests.behaviour.world import ours
 from tests.support.workspace import make_workspace

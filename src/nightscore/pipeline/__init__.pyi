@@ -28,6 +28,7 @@ from .notify import News as News
 from .notify import deadline_news as deadline_news
 from .notify import tell as tell
 from .notify import tell_again as tell_again
+from .on_ray.executor import Ray as Ray
 from .onward import send_on as send_on
 from .overdue import has_rung as has_rung
 from .overdue import is_carry_due as is_carry_due
@@ -62,7 +63,6 @@ from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
 from .publish.repair import Repaired as Repaired
 from .publish.repair import repair_table as repair_table
-from .ray_executor import Ray as Ray
 from .read import inputs as inputs
 from .read.contents import as_recorded as as_recorded
 from .read.days_seen import see_days as see_days

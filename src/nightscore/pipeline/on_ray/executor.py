@@ -27,9 +27,9 @@ from nightscore.common import (
     silent,
 )
 from nightscore.job import Job
-from nightscore.pipeline.ray_address import ADDRESS, AUTO, answers, refuse_unreachable, unconnected
+from nightscore.pipeline.on_ray.address import ADDRESS, AUTO, answers, refuse_unreachable, unconnected
+from nightscore.pipeline.on_ray.there import Asked, choose_there, compare_there, make_there, score_there
 from nightscore.pipeline.score.canary import choose_here
-from nightscore.pipeline.there import Asked, choose_there, compare_there, make_there, score_there
 from nightscore.store import InputFile, Piece, Plan, StagedFile, job_memory_budget, plan_from_json
 
 AHEAD = 2  # pieces under way for each slot of the cluster: a node is never idle, and few are lost with it
