@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import ParamValidationError
 from nightscore.airflow.form import build_form, request_of
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
+from nightscore.job import RUN_OPTIONS
 from nightscore.job.loader import Job, read_job
-from nightscore.job.spec import RUN_OPTIONS
 from nightscore.pipeline.request import RunRequest
 from nightscore.store.documents.plan import Restate
 

@@ -40,6 +40,10 @@ from .closures import CalendarOverride as CalendarOverride
 from .closures import parse_overrides as parse_overrides
 from .closures import read_overrides as read_overrides
 from .closures import read_workspace_overrides as read_workspace_overrides
+from .consistency import PART_VARIABLES as PART_VARIABLES
+from .consistency import RESERVED_COLUMNS as RESERVED_COLUMNS
+from .consistency import RESERVED_VIEWS as RESERVED_VIEWS
+from .consistency import RUN_OPTIONS as RUN_OPTIONS
 from .cron import CronDays as CronDays
 from .cron import check_day_has_begun as check_day_has_begun
 from .cron import parse_cron as parse_cron
@@ -108,10 +112,6 @@ from .schedule import ScheduleKind as ScheduleKind
 from .snapshot_inputs import DeltaInput as DeltaInput
 from .snapshot_inputs import IcebergInput as IcebergInput
 from .snapshot_inputs import SnapshotInput as SnapshotInput
-from .spec import PART_VARIABLES as PART_VARIABLES
-from .spec import RESERVED_COLUMNS as RESERVED_COLUMNS
-from .spec import RESERVED_VIEWS as RESERVED_VIEWS
-from .spec import RUN_OPTIONS as RUN_OPTIONS
 from .spec import JobSpec as JobSpec
 from .testing import check_calendar as check_calendar
 from .texts import read_job_texts as read_job_texts

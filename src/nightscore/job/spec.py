@@ -5,19 +5,19 @@ Light to import (no duckdb, pyarrow, numpy, onnxruntime): a scheduler reads ever
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nightscore.common import Size
 from nightscore.job.accounts import AccountsFor
 from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.airflow_settings import AirflowSettings
-from nightscore.job.audits import SCORES, Audit, Known
+from nightscore.job.audits import Audit
+from nightscore.job.consistency import PART_VARIABLES, check_consistency
 from nightscore.job.deadline import Deadline, read_deadline_word
-from nightscore.job.deliver import Delivery, check_deliveries
+from nightscore.job.deliver import Delivery
 from nightscore.job.features import Features, read_features_word
 from nightscore.job.fields import (
     Column,
-    Misplaced,
     Name,
     Number,
     SqlFile,
@@ -26,28 +26,16 @@ from nightscore.job.fields import (
     shaped,
 )
 from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
-from nightscore.job.inputs import Input, PathInput, TableInput
-from nightscore.job.model import CHALLENGERS, Judge, Model, read_model_word
-from nightscore.job.notify import Notify, check_notify
-from nightscore.job.overdue import MADE_BY, Rung, check_overdue
+from nightscore.job.inputs import Input, PathInput
+from nightscore.job.model import Judge, Model, read_model_word
+from nightscore.job.notify import Notify
+from nightscore.job.overdue import Rung
 from nightscore.job.params import Param
 from nightscore.job.policy import Domain, Limits, Period, Policy
 from nightscore.job.retain import Retain, read_retain_word
 from nightscore.job.schedule import BY_HAND, Schedule
 
-Place = tuple[str | int, ...]
-
-RESERVED_VIEWS = {"scores", "params", "receipts", "restatements", "restated_rows", "removals", "erasures"}
-RUN_OPTIONS = (  # what every run can be asked for
-    "day", "force", "limit", "device", "model", "known_at", "restate", "because", "by",
-)  # fmt: skip
-PART_VARIABLES = ("part", "parts")
-RESERVED_COLUMNS = {"day", "run_id"}
 NOT_SAID = ""  # of texts that nothing follows from
-OF_A_MODEL: tuple[tuple[str, ...], ...] = (  # what says something of a model, or of what it gives
-    ("scoring", "device"), ("scoring", "tolerance"), ("scoring", "features_null"), ("scoring", "nan_output"),
-    ("policy", "value_lost"), ("budget",), ("judge",),
-)  # fmt: skip
 
 
 class Scoring(StrictModel):
@@ -276,190 +264,11 @@ class JobSpec(StrictModel):
         rule = self.scoring.nan_output if reason == "nan_output" else None
         return (rule or self.policy.bad_row) == "reject"
 
-    @model_validator(mode="after")
-    def _names_fit(self) -> "JobSpec":
-        self._check_no_model()
-        self._check_features()
-        self._check_columns()
-        for name in self.inputs:
-            if name in self._reserved | set(self.tables):
-                raise Misplaced(("inputs", name), f"{name!r} is a name that SQL already sees; rename it")
-        for name in self.decide:
-            if name in self._reserved | {self.scores_table, self.rejects_table, self.bad_lines_table}:
-                raise Misplaced(("decide", name), f"{name!r} is a name of the framework's own; rename it")
-        self._check_params()
-        self._check_audits()
-        self._check_accounts()
-        self._check_rejects()
-        self._check_checksums()
-        self._check_judge()
-        self._check_decision_columns()
-        self._check_retain()
-        self._check_deliver()
-        self._check_deadline()
-        return self
-
-    def _check_deadline(self) -> None:
-        at: Place = ("deadline",)
-        try:
-            if self.deadline:
-                self.deadline.check(self.schedule)
-            at = ("notify",)
-            has_deadline, has_model = self.deadline is not None, not self.model.is_none
-            check_notify(self.notify, has_deadline=has_deadline, has_overdue=bool(self.overdue))
-            at = ("overdue",)
-            check_overdue(self.overdue, has_deadline=has_deadline, has_model=has_model)
-        except Misplaced as error:
-            raise Misplaced((*at, *error.at), str(error)) from error
-        if self.missing != self.policy.missing and "missing" in self.policy.model_fields_set:
-            raise Misplaced(
-                ("policy", "missing"),
-                f"{self.policy.missing!r} leaves nothing to carry forward at the deadline (overdue); "
-                "allowed: wait, or leave it out",
-            )
-
-    def _check_deliver(self) -> None:
-        try:
-            check_deliveries(self.deliver, self.tables)
-        except Misplaced as error:
-            raise Misplaced(("deliver", *error.at), str(error)) from error
-
     def delivered_table(self, delivery: Delivery) -> str:
         """The table that a delivery is of: by default the job's first decision, else its scores."""
         return delivery.from_ or next(iter(self.decide), self.scores_table)
 
-    def _check_no_model(self) -> None:
-        for at in OF_A_MODEL if self.model.is_none else ():
-            part: BaseModel = getattr(self, at[0]) if len(at) > 1 else self
-            if at[-1] in part.model_fields_set:
-                raise Misplaced(at, "is about a model, and the job has none (model: none); leave it out")
-
-    def _check_retain(self) -> None:
-        for name in self.retain.tables if self.retain else ():
-            if name not in self.tables:
-                allowed = ", ".join(self.tables)
-                raise Misplaced(
-                    ("retain", "tables", name), f"{name!r} is no table of the job; allowed: {allowed}"
-                )
-
-    def _check_decision_columns(self) -> None:
-        named = [("budget", name) for name in (self.budget.decision_columns if self.budget else ())]
-        for part, name in [*named, *(("judge", name) for name in self.judge.decision_columns)]:
-            if name not in self.decide:
-                allowed = ", ".join(self.decide) or "none"
-                raise Misplaced(
-                    (part, "decision_columns", name), f"{name!r} is no decision table; allowed: {allowed}"
-                )
-
-    def _check_judge(self) -> None:
-        allowed, labels = [*self.key, *self.keep], self.judge.labels
-        columns: list[tuple[Place, str | None]] = [
-            (("segments", i), c) for i, c in enumerate(self.judge.segments)
-        ]
-        columns += [(("labels", "cluster"), labels.cluster)] if labels else []
-        for at, column in columns:
-            if column is not None and column not in allowed:
-                raise Misplaced(
-                    ("judge", *at), f"{column!r} is no key or kept column; allowed: {', '.join(allowed)}"
-                )
-        if labels and labels.output and labels.output not in self.model.outputs:
-            outputs = ", ".join(self.model.outputs)
-            raise Misplaced(
-                ("judge", "labels", "output"), f"{labels.output!r} is no output; allowed: {outputs}"
-            )
-
-    @property
-    def _reserved(self) -> set[str]:
-        return RESERVED_VIEWS | ({CHALLENGERS} if self.model.rivals else set())
-
-    def _check_rejects(self) -> None:
-        taken = {"stage", "reason", "message", "features"} if self.rejecting else set()
-        for i, name in enumerate(self.key):
-            if name.lower() in taken:
-                raise Misplaced(("key", i), f"{name!r} is a column of the table of rejects; rename it")
-
-    def _check_params(self) -> None:
-        if "day" in self.params:
-            raise Misplaced(("params", "day"), "getvariable('day') is the scored day; choose another name")
-        for name in self.params:
-            if self.features.asks_part and name in PART_VARIABLES:
-                raise Misplaced(
-                    ("params", name), "is what the features read of their parts; choose another name"
-                )
-            if name in RUN_OPTIONS:
-                raise Misplaced(("params", name), f"{name!r} is an option of every run; choose another name")
-
-    def _check_audits(self) -> None:
-        known = Known((*self.keep, *self.model.outputs), (SCORES, *self.decide), tuple(self.inputs))
-        for i, audit in enumerate(self.audit):
-            try:
-                audit.check_names(known)
-            except Misplaced as error:
-                raise Misplaced(("audit", i, *error.at), str(error)) from error
-
-    def _check_accounts(self) -> None:
-        own = [n for n, i in self.inputs.items() if isinstance(i, TableInput) and i.table in self.tables]
-        made = (SCORES, *self.decide, *((self.rejects_table,) if self.rejecting else ()))
-        try:
-            if self.accounts_for:
-                self.accounts_for.check_names(self.inputs, own, made)
-        except Misplaced as error:
-            raise Misplaced(("accounts_for", *error.at), str(error)) from error
-
-    def _check_checksums(self) -> None:
-        for name, source in self.inputs.items():
-            is_text = isinstance(source, PathInput) and source.format != "parquet"
-            if is_text and self.verify_inputs == "checksum":
-                raise Misplaced(
-                    ("verify_inputs",),
-                    f"checksum: the files of input {name} have no pages; allowed: footer, sha256",
-                )
-
-    def _check_features(self) -> None:
-        if self.features.parts is not None and self.sql != "exact":
-            raise Misplaced(
-                ("features", "parts"),
-                "the rows of a part are held to those of the whole query, value by value, and with sql: "
-                "approximate they may differ; say sql: exact, or leave parts out",
-            )
-        if self.source.endswith(".sql"):
-            return
-        source = self.inputs.get(self.source)
-        if source is None:
-            allowed = ", ".join(self.inputs)
-            raise Misplaced(
-                ("features",), f"{self.source!r} is no input; allowed: a .sql file, or one of {allowed}"
-            )
-        if isinstance(source, TableInput) and source.table in self.tables:
-            raise Misplaced(
-                ("features",),
-                f"input {self.source!r} is a table of this job, without rows of the day before its run; "
-                "allowed: a .sql file, or an input with a partition of the day",
-            )
-        if not isinstance(source, TableInput) and not source.has_days:
-            raise Misplaced(
-                ("features",),
-                f"input {self.source!r} has no partition, so no day to score; "
-                f"allowed: a .sql file, or an input with a partition or a day_column",
-            )
-        if not isinstance(source, TableInput) and source.known_at:
-            layout = source.layout if isinstance(source, PathInput) else None
-            raise Misplaced(
-                ("features",),
-                f"input {self.source!r} has known_at, but what is streamed can't be cut at a time; "
-                f"write a .sql file: SELECT * FROM {self.source} "
-                f"WHERE {layout.column if layout else source.partition} = getvariable('day')",
-            )
-
-    def _check_columns(self) -> None:
-        reserved = {*RESERVED_COLUMNS, *((MADE_BY,) if self.overdue else ())}
-        seen: set[str] = set(reserved)
-        places: list[tuple[Place, str]] = [(("key", i), name) for i, name in enumerate(self.key)]
-        places += [(("keep", i), name) for i, name in enumerate(self.keep)]
-        places += [(("model", "outputs", name), name) for name in self.model.outputs]
-        places += [(("model", CHALLENGERS), name) for name in self.model.challenger_columns]
-        for at, name in places:
-            if name.lower() in seen:
-                reason = "is set by the framework" if name.lower() in reserved else "stands twice"
-                raise Misplaced(at, f"column {name!r} {reason} (the scores table has key, keep and outputs)")
-            seen.add(name.lower())
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "JobSpec":
+        check_consistency(self)
+        return self
