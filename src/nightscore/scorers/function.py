@@ -197,7 +197,9 @@ def _type(what: str, kind: Any) -> pa.DataType:
         try:
             return pa.type_for_alias(kind)
         except ValueError as error:
-            raise TypeError(f"{what} is {kind!r}; allowed: a type of Arrow, such as float64, string") from error
+            raise TypeError(
+                f"{what} is {kind!r}; allowed: a type of Arrow, such as float64, string"
+            ) from error
     if not isinstance(kind, pa.DataType) or pa.types.is_dictionary(kind):
         raise TypeError(
             f"{what} is {kind!r:.100}; allowed: a type of Arrow, its name, or category([…]) with all values "

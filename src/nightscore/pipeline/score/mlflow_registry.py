@@ -85,7 +85,10 @@ def _model_file(fetched: Path, kind: str, what: str) -> Path:
     if kind in ONNX_KINDS:
         wanted, found = "one .onnx file", graphs
     else:
-        wanted, found = "one model file", graphs or [file for file in files if not _is_of_mlflow(file, fetched)]
+        wanted, found = (
+            "one model file",
+            graphs or [file for file in files if not _is_of_mlflow(file, fetched)],
+        )
     if len(found) == 1:
         return found[0]
     names = ", ".join(file.name for file in found) or "none"

@@ -145,7 +145,7 @@ def code_of_kind(job: Job) -> str:
 
     Of a function that is the model itself it is the model's own, and this is empty.
     """
-    if (entry := ModelSource.of(job, job.spec.model.name).entry):
+    if entry := ModelSource.of(job, job.spec.model.name).entry:
         return hash_entry(entry)
     file = scorer_file(job)
     return file.sha256 if file else hash_package_of_kind(plain_variant_of(job.spec.model.kind, "cpu").kind)

@@ -143,7 +143,9 @@ def _arrow(values: Any, what: str) -> pa.Array:
         if _library(values) == "polars":
             values = values.to_arrow()
         if isinstance(values, np.ndarray) and values.ndim > 1:
-            array = pa.array(list(values.reshape(len(values), -1))) if len(values) else pa.array([], pa.null())
+            array = (
+                pa.array(list(values.reshape(len(values), -1))) if len(values) else pa.array([], pa.null())
+            )
         elif isinstance(values, pa.Array):
             array = values
         elif isinstance(values, pa.ChunkedArray):
