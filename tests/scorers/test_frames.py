@@ -1,4 +1,6 @@
-"""Frames of functions: what goes in keeps its values and types, what comes out is held to what is declared."""
+"""Frames of functions: values and types are kept on the way in, and what comes out is held to what is declared."""
+
+# ruff: noqa: E501, ARG005 - a case is one line
 
 import datetime as dt
 import io
@@ -16,12 +18,12 @@ import pytest
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError, ModelError
 from nightscore.scorers.frames import as_frame, table_as_frame
-from nightscore.scorers.function import declared_of, open_function, scorer
 from nightscore.scorers.frames.categories import category
+from nightscore.scorers.function import declared_of, open_function, scorer
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.testing import check_scorer
 
-UTC, BERLIN = dt.timezone.utc, ZoneInfo("Europe/Berlin")
+UTC, BERLIN = dt.UTC, ZoneInfo("Europe/Berlin")
 MOMENT = dt.datetime(2026, 3, 29, 1, 30, 0, 123456)
 # Arrow's type, two values as Python has them, the dtype that a pandas user expects, and Polars' type.
 TYPES: dict[str, tuple[pa.DataType, list[Any], str, str]] = {
@@ -164,7 +166,7 @@ def test_a_function_of_each_frame_keeps_the_contract_and_gives_the_same(frame: s
     if frame == "polars":
         pytest.importorskip("polars")
     nullable = frame == "pandas nullable"
-    f = opened(FUNCTIONS[frame], frame=frame.split()[0], nullable=nullable)
+    f = opened(FUNCTIONS[frame], frame=frame.split(maxsplit=1)[0], nullable=nullable)
     before = CHUNK.to_pylist()
     check_scorer(f, CHUNK)
     assert CHUNK.to_pylist() == before

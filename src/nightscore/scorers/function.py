@@ -27,7 +27,7 @@ from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 Predict = TypeVar("Predict", bound=Callable[..., Any])
 Load = Callable[[BinaryIO], Any]
-Kind = pa.DataType | Category | str
+Kind = Any  # pa.DataType, Category, or the name of a type
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def scorer(
             given to a function of `arrow` alone.
         load: called once in each process with the job's model file, open for reading (`joblib.load`, …);
             what it gives is the function's second argument. None: the function takes no model file.
-        nullable: with pandas, integers and booleans are Int64 and boolean, with NA for a null; without, a null
-            in one of them is an error.
+        nullable: with pandas, integers and booleans are Int64 and boolean, with NA for a null; without, a
+            null in one of them is an error.
 
     Raises:
         TypeError: a type or a frame that is none.

@@ -96,7 +96,7 @@ def _model_file(fetched: Path, kind: str, what: str) -> Path:
 
 
 def _is_of_mlflow(file: Path, folder: Path) -> bool:
-    """Whether a file says something about the model: its flavours, its environment, an example of its input."""
+    """Whether a file is about the model: its flavours, its environment, an example of its input."""
     inner = file.relative_to(folder).parts
     return file.name in ABOUT or "input_example" in file.name or "metadata" in inner[:-1]
 
