@@ -159,7 +159,7 @@ def test_a_model_file_that_changes_after_the_plan_is_never_opened(fresh: Build) 
     pinned = (
         (root / "jobs/mini/job.yaml")
         .read_text()
-        .replace(", path: data/m", f", sha256: {'0' * 64}, path: data/m")
+        .replace(", path: data/m", f", sha256: {'f' * 64}, path: data/m")
     )
     (root / "jobs/mini/job.yaml").write_text(pinned)
     with pytest.raises(Broken, match="the job pins"):
