@@ -81,7 +81,7 @@ def pipelines() -> tuple[dict[str, Scorer], pa.RecordBatch]:
         {
             f.name: (c.fill_null(0.5) if f.name in NUMBERS else c)
             for f, c in zip(chunk(True).schema, chunk(True).columns, strict=True)
-        }  # noqa: E501
+        }
     )
     rows = rows.cast(
         pa.schema([(n, pa.float32() if n in NUMBERS else pa.string()) for n in rows.schema.names])
