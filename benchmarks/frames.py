@@ -1,4 +1,4 @@
-"""What each frame of a function costs: CPU seconds per million rows, beside Arrow; and a pipeline beside ONNX.
+"""What each frame of a function costs, in CPU seconds per million rows; and a pipeline in pandas beside ONNX.
 
     python benchmarks/frames.py [--rounds 15]
 

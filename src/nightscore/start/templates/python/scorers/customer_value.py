@@ -16,10 +16,10 @@ MARGIN = 0.3  # of what is spent
 @scorer(
     inputs={"spend_month": "float64", "days_since_order": "float64"},
     outputs={
-        "months": "float64",
-        "value": "float64",
-    },  # months that are expected, and what they bring in euros
-    frame="numpy",  # or "pandas", as a DataFrame; with load=joblib.load the job's model file is a second argument
+        "months": "float64",  # that are expected
+        "value": "float64",  # euros that they bring
+    },
+    frame="numpy",  # or "pandas"; with load=joblib.load the job's model file is a second argument
 )
 def customer_value(rows: Any) -> dict[str, Any]:
     """One value for each row [rows, 2], in order."""
