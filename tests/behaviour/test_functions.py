@@ -176,6 +176,7 @@ class Trap:
         return Path.touch, (Path(self.path),)
 
 
+@pytest.mark.slow
 @pytest.mark.disk_only(reason="what a challenger scores doesn't depend on where data/ lies")
 def test_challengers_are_other_files_of_the_same_function(fresh: Build) -> None:
     root = shop(
