@@ -19,10 +19,10 @@ from nightscore.airflow.timetables import day as module
 from nightscore.airflow.timetables.after import AfterTimetable
 from nightscore.airflow.timetables.day import DayTimetable
 from nightscore.airflow.timetables.timetable import MAKERS, TIMETABLES, ByHandTimetable, timetable_of
-from nightscore.job.calendars import latest_day
-from nightscore.job.closures import read_workspace_overrides
+from nightscore.job.days.calendars import latest_day
+from nightscore.job.days.closures import read_workspace_overrides
+from nightscore.job.days.schedule import KINDS, After
 from nightscore.job.loader import load
-from nightscore.job.schedule import KINDS, After
 from nightscore.job.upstream import calendar_of
 from tests.airflow.test_dags import add, stored
 

@@ -131,7 +131,7 @@ def test_a_new_kind_of_audit_is_two_classes(tmp_path: Path, package: Path) -> No
     """It is read, checked, asked of a real day, kept in the receipt; its mistakes have their lines."""
     edit(
         package,
-        "job/audits.py",
+        "job/parts/audits.py",
         ("KINDS: Mapping[", EVEN_AUDIT + "KINDS: Mapping["),
         ('    "coverage": CoverageAudit,\n', '    "coverage": CoverageAudit,\n    "even": EvenAudit,\n'),
     )
@@ -190,7 +190,7 @@ def test_a_new_kind_of_schedule_is_two_classes(tmp_path: Path, package: Path) ->
     pytest.importorskip("airflow")
     edit(
         package,
-        "job/schedule.py",
+        "job/days/schedule.py",
         ("ClassVar, Self\n", "ClassVar, Literal, Self\n"),
         ("KINDS: Mapping[", MONTHLY + "KINDS: Mapping["),
         ('    "none": ByHand,\n', '    "none": ByHand,\n    "monthly": Monthly,\n'),
@@ -230,7 +230,7 @@ from nightscore import load, run
 from nightscore.airflow.timetables import day as day_timetable
 from nightscore.airflow.dag import build_dag
 from nightscore.airflow.plugin import NightscorePlugin
-from nightscore.job.calendars import next_day
+from nightscore.job.days.calendars import next_day
 from nightscore.job.testing import check_calendar
 
 now = dt.datetime(2020, 3, 1, tzinfo=dt.UTC)

@@ -25,7 +25,7 @@ from nightscore import load, query, run
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import open_workspace
-from nightscore.job.closures import read_workspace_overrides
+from nightscore.job.days.closures import read_workspace_overrides
 from nightscore.store.documents.sql_text import quote_identifier
 from nightscore.store.published.gc import collect_garbage
 from nightscore.store.sql.engine import Engine, EngineResources

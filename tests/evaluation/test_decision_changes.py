@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
 from nightscore.evaluation.decision_changes import DecisionChanges, compare_decisions, measure_total_move
-from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.fields import DecisionColumns
-from nightscore.job.model import Judge
+from nightscore.job.parts.accuracy_budget import AccuracyBudget
+from nightscore.job.parts.model import Judge
 from nightscore.store.sql.engine import EngineResources
 from tests.support.workspace import make_workspace
 

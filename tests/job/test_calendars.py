@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 pytest.importorskip("exchange_calendars")
 
 from nightscore.common.errors import Broken
-from nightscore.job import calendars
-from nightscore.job.calendars import (
+from nightscore.job.days import calendars
+from nightscore.job.days.calendars import (
     EveryDay,
     Sessions,
     latest_day,
     next_day,
     wall_clock_to_utc,
 )
-from nightscore.job.closures import parse_overrides
-from nightscore.job.exchanges import known_exchanges
-from nightscore.job.schedule import BY_HAND, After, Cron, Daily, Exchange, ScheduleKind
+from nightscore.job.days.closures import parse_overrides
+from nightscore.job.days.exchanges import known_exchanges
+from nightscore.job.days.schedule import BY_HAND, After, Cron, Daily, Exchange, ScheduleKind
 from tests.faults.marks import mostly_slow
 from tests.job.golden import make_sessions
 
@@ -305,6 +305,6 @@ def test_a_time_after_the_close_is_in_minutes(text: str) -> None:
 def test_importing_the_calendar_is_light() -> None:
     """A scheduler parses DAG files again and again: no pandas before a session is computed."""
     heavy = "{'pandas', 'numpy', 'exchange_calendars', 'duckdb', 'pyarrow', 'onnxruntime', 'airflow'}"
-    code = f"import sys, nightscore.job.calendars; sys.exit(str({heavy} & sys.modules.keys() or 0))"
+    code = f"import sys, nightscore.job.days.calendars; sys.exit(str({heavy} & sys.modules.keys() or 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() in ("", "0")

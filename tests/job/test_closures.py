@@ -9,14 +9,14 @@ import pytest
 pytest.importorskip("exchange_calendars")
 
 from nightscore.common.errors import Broken
-from nightscore.job.calendars import Sessions, check_early
-from nightscore.job.closures import (
+from nightscore.job.days.calendars import Sessions, check_early
+from nightscore.job.days.closures import (
     CalendarOverride,
     parse_overrides,
     read_overrides,
     read_workspace_overrides,
 )
-from nightscore.job.exchanges import exchange_problem
+from nightscore.job.days.exchanges import exchange_problem
 
 
 def day(text: str) -> dt.date:
@@ -124,7 +124,7 @@ def test_early_closes_can_be_held_to_the_calendar() -> None:
 
 def test_without_the_package_every_code_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler's other processes may lack it; who computes sessions is told what to install."""
-    monkeypatch.setattr("nightscore.job.exchanges.known_exchanges", frozenset)
+    monkeypatch.setattr("nightscore.job.days.exchanges.known_exchanges", frozenset)
     assert exchange_problem("QQQQ") is None
     monkeypatch.setitem(sys.modules, "exchange_calendars", None)
     with pytest.raises(Broken, match=r"exchange_calendars is not installed"):

@@ -13,7 +13,7 @@ from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightscore.job.cron import CronDays, parse_cron
+from nightscore.job.days.cron import CronDays, parse_cron
 
 ZONES = ("America/New_York", "Europe/Berlin", "UTC")
 FIRST, LAST = dt.date(2026, 1, 1), dt.date(2027, 12, 31)  # four changes of clocks in two zones

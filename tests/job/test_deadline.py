@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
 from nightscore.job import load
-from nightscore.job.closures import parse_overrides
-from nightscore.job.deadline import Deadline, deadline_of
-from nightscore.job.schedule import After, Daily, Exchange
+from nightscore.job.days.closures import parse_overrides
+from nightscore.job.days.deadline import Deadline, deadline_of
+from nightscore.job.days.schedule import After, Daily, Exchange
 from tests.job.test_loader import add_job
 from tests.support.workspace import JOB
 

@@ -19,9 +19,11 @@ from pydantic import BaseModel
 pytest.importorskip("exchange_calendars")
 
 from nightscore.common.errors import Broken
-from nightscore.job import audits, inputs, schedule
+from nightscore.job.days import schedule
 from nightscore.job.json_schema import job_schema
 from nightscore.job.kinds import Kind
+from nightscore.job.parts import audits
+from nightscore.job.sources import inputs
 from nightscore.job.testing import check_calendar
 from tests.job.test_json_schema import as_json
 from tests.job.test_spec import AUDITS, SCHEDULES, changed, read, with_audit, without

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightscore.job.layout import parse_layout
+from nightscore.job.sources.layout import parse_layout
 
 TEMPLATES = {  # -> how strftime has it
     "day": "day=%Y-%m-%d",

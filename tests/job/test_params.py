@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from nightscore.job.params import Param
+from nightscore.job.parts.params import Param
 
 DAY = dt.date(2020, 1, 2)
 INTEGER = Param(type="integer", default=1, minimum=0, maximum=10)

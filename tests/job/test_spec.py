@@ -8,8 +8,8 @@ import pytest
 
 from nightscore.common.errors import Broken
 from nightscore.common.workspace import Workspace
-from nightscore.job.inputs import PathInput, TableInput
 from nightscore.job.loader import Job, read_job
+from nightscore.job.sources.inputs import PathInput, TableInput
 
 # One value a line, so that a message with a wrong line shows.
 TEXT = """\

@@ -15,7 +15,7 @@ import pytest
 from nightscore.common import as_day
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.workspace import Workspace
-from nightscore.job.layout import parse_layout
+from nightscore.job.sources.layout import parse_layout
 from nightscore.store.lake.walk import Walk
 from tests.support.users import another_user
 

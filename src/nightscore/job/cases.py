@@ -14,10 +14,10 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from nightscore.common import Broken, LineNumbers, Path_, read_yaml
 from nightscore.job.fields import Column, Finite, Misplaced, Name, StrictModel, Text, shaped
-from nightscore.job.input_fields import SqlType
 from nightscore.job.loader import Job
 from nightscore.job.mistakes import explain_mistakes, line_of
-from nightscore.job.params import ParamValue
+from nightscore.job.parts.params import ParamValue
+from nightscore.job.sources.input_fields import SqlType
 
 FOLDER, SUFFIXES = "tests", (".yaml", ".yml")
 FEATURES, REJECTS = "features", "rejects"

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from nightscore.job.audits import SCORES, Known
-from nightscore.job.deliver import check_deliveries
 from nightscore.job.fields import Misplaced
-from nightscore.job.inputs import PathInput, TableInput
-from nightscore.job.model import CHALLENGERS
-from nightscore.job.notify import check_notify
-from nightscore.job.overdue import MADE_BY, check_overdue
+from nightscore.job.parts.audits import SCORES, Known
+from nightscore.job.parts.deliver import check_deliveries
+from nightscore.job.parts.model import CHALLENGERS
+from nightscore.job.parts.notify import check_notify
+from nightscore.job.parts.overdue import MADE_BY, check_overdue
+from nightscore.job.sources.inputs import PathInput, TableInput
 
 if TYPE_CHECKING:
     from nightscore.job.spec import JobSpec

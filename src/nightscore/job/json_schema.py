@@ -13,8 +13,8 @@ import sys
 from typing import Any
 
 from nightscore.common import BUCKETS, ROOT_NAME, SCHEME, WORKSPACE_NAME
-from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.cases import CaseSpec
+from nightscore.job.parts.airflow_settings import AirflowSettings
 from nightscore.job.spec import JobSpec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

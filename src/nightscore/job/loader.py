@@ -19,12 +19,12 @@ from nightscore.common import (
     open_workspace,
     read_yaml,
 )
-from nightscore.job.audits import ParityAudit, SqlAudit
 from nightscore.job.hashing import hash_job
-from nightscore.job.inputs import TableInput
 from nightscore.job.macros import macros_called
 from nightscore.job.mistakes import explain_mistakes, line_of
-from nightscore.job.params import ParamValue
+from nightscore.job.parts.audits import ParityAudit, SqlAudit
+from nightscore.job.parts.params import ParamValue
+from nightscore.job.sources.inputs import TableInput
 from nightscore.job.spec import JobSpec
 
 NAMED = re.compile(rb"""^job:[ \t]*["']?([a-z][a-z0-9_]{0,62})["']?[ \t]*\r?(?:#|$)""", re.MULTILINE)

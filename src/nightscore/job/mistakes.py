@@ -7,21 +7,23 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from nightscore.common import LineNumbers, Path_, clipped
-from nightscore.job import audits, inputs, schedule
-from nightscore.job.accounts import AccountsFor
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.airflow_settings import AirflowSettings
-from nightscore.job.deadline import Deadline
-from nightscore.job.deliver import Delivery
-from nightscore.job.features import Features
+from nightscore.job.days import schedule
+from nightscore.job.days.deadline import Deadline
 from nightscore.job.fields import WORDS
-from nightscore.job.highlights import Highlight
-from nightscore.job.model import Judge, Model
-from nightscore.job.notify import Notify
-from nightscore.job.overdue import Rung
-from nightscore.job.params import Param
-from nightscore.job.policy import Domain, Limits, Policy
-from nightscore.job.retain import Retain
+from nightscore.job.parts import audits
+from nightscore.job.parts.accounts import AccountsFor
+from nightscore.job.parts.accuracy_budget import AccuracyBudget
+from nightscore.job.parts.airflow_settings import AirflowSettings
+from nightscore.job.parts.deliver import Delivery
+from nightscore.job.parts.features import Features
+from nightscore.job.parts.highlights import Highlight
+from nightscore.job.parts.model import Judge, Model
+from nightscore.job.parts.notify import Notify
+from nightscore.job.parts.overdue import Rung
+from nightscore.job.parts.params import Param
+from nightscore.job.parts.policy import Domain, Limits, Policy
+from nightscore.job.parts.retain import Retain
+from nightscore.job.sources import inputs
 from nightscore.job.spec import JobSpec, Scoring
 
 PARTS: dict[str, type[BaseModel]] = {

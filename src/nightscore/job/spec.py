@@ -8,14 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from nightscore.common import Size
-from nightscore.job.accounts import AccountsFor
-from nightscore.job.accuracy_budget import AccuracyBudget
-from nightscore.job.airflow_settings import AirflowSettings
-from nightscore.job.audits import Audit
 from nightscore.job.consistency import PART_VARIABLES, check_consistency
-from nightscore.job.deadline import Deadline, read_deadline_word
-from nightscore.job.deliver import Delivery
-from nightscore.job.features import Features, read_features_word
+from nightscore.job.days.deadline import Deadline, read_deadline_word
+from nightscore.job.days.schedule import BY_HAND, Schedule
 from nightscore.job.fields import (
     Column,
     Name,
@@ -25,15 +20,20 @@ from nightscore.job.fields import (
     Text,
     shaped,
 )
-from nightscore.job.highlights import SHOWN_HIGHLIGHTS, Highlight
-from nightscore.job.inputs import Input, PathInput
-from nightscore.job.model import Judge, Model, read_model_word
-from nightscore.job.notify import Notify
-from nightscore.job.overdue import Rung
-from nightscore.job.params import Param
-from nightscore.job.policy import Domain, Limits, Period, Policy
-from nightscore.job.retain import Retain, read_retain_word
-from nightscore.job.schedule import BY_HAND, Schedule
+from nightscore.job.parts.accounts import AccountsFor
+from nightscore.job.parts.accuracy_budget import AccuracyBudget
+from nightscore.job.parts.airflow_settings import AirflowSettings
+from nightscore.job.parts.audits import Audit
+from nightscore.job.parts.deliver import Delivery
+from nightscore.job.parts.features import Features, read_features_word
+from nightscore.job.parts.highlights import SHOWN_HIGHLIGHTS, Highlight
+from nightscore.job.parts.model import Judge, Model, read_model_word
+from nightscore.job.parts.notify import Notify
+from nightscore.job.parts.overdue import Rung
+from nightscore.job.parts.params import Param
+from nightscore.job.parts.policy import Domain, Limits, Period, Policy
+from nightscore.job.parts.retain import Retain, read_retain_word
+from nightscore.job.sources.inputs import Input, PathInput
 
 NOT_SAID = ""  # of texts that nothing follows from
 

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Sequence
 from itertools import pairwise
 
-from nightscore.job.calendars import (
+from nightscore.job.days.calendars import (
     MIDNIGHT,
     ONE_DAY,
     Calendar,

@@ -3,13 +3,13 @@
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from nightscore.job.calendars import Calendar, days_of_all
-from nightscore.job.closures import CalendarOverride
-from nightscore.job.deadline import deadline_of
-from nightscore.job.inputs import Input, TableInput
+from nightscore.job.days.calendars import Calendar, days_of_all
+from nightscore.job.days.closures import CalendarOverride
+from nightscore.job.days.deadline import deadline_of
+from nightscore.job.days.schedule import After, ByHand, Cron
 from nightscore.job.loader import Job, load_all
-from nightscore.job.schedule import After, ByHand, Cron
-from nightscore.job.snapshot_inputs import SnapshotInput
+from nightscore.job.sources.inputs import Input, TableInput
+from nightscore.job.sources.snapshot_inputs import SnapshotInput
 
 
 def own_table(job: Job, source: Input | SnapshotInput) -> bool:

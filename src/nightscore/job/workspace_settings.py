@@ -3,10 +3,10 @@
 from pydantic import ValidationError
 
 from nightscore.common import WORKSPACE_FILE, Broken, Workspace
-from nightscore.job.airflow_settings import AirflowSettings
 from nightscore.job.fields import StrictModel
 from nightscore.job.loader import Job
 from nightscore.job.mistakes import explain_mistakes
+from nightscore.job.parts.airflow_settings import AirflowSettings
 
 
 class _File(StrictModel):

@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from nightscore.cli.main import call
 from nightscore.common.errors import Broken
 from nightscore.evaluation.bakeoff import BakeOff, apply_bakeoff, run_bakeoff
-from nightscore.job.accuracy_budget import AccuracyBudget
 from nightscore.job.loader import Job, load
+from nightscore.job.parts.accuracy_budget import AccuracyBudget
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.deviation import Deviation
 from nightscore.store.documents.variant_file import VARIANT_FILE, VariantFile, read_variant

@@ -13,7 +13,7 @@ from scipy.stats import chi2
 
 from nightscore import load, run
 from nightscore.common.errors import Broken
-from nightscore.job.audits import KINDS
+from nightscore.job.parts.audits import KINDS
 from nightscore.pipeline.audits.kinds import QUESTIONS
 from nightscore.pipeline.audits.question import Question
 from nightscore.pipeline.steps import check_job

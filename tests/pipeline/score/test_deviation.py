@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import spearmanr
 
-from nightscore.job.accuracy_budget import AccuracyBudget
+from nightscore.job.parts.accuracy_budget import AccuracyBudget
 from nightscore.pipeline.score.deviation import (
     Deviation,
     column_deviation,

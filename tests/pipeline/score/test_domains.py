@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nightscore.common.errors import Broken
 from nightscore.job.loader import load
-from nightscore.job.policy import Domain
+from nightscore.job.parts.policy import Domain
 from nightscore.pipeline.executors import run
 from nightscore.pipeline.score.domains import outside
 from nightscore.pipeline.steps import check_job

@@ -6,7 +6,7 @@ import pytest
 
 from nightscore import load
 from nightscore.common.errors import Broken
-from nightscore.job.policy import Policy
+from nightscore.job.parts.policy import Policy
 from nightscore.pipeline.steps import check_job
 from tests.support.workspace import JOB, make_workspace
 

@@ -4,7 +4,7 @@ The partition key is the day (YYYY-MM-DD), the partition date its midnight in th
 backfill from D to D makes the run of D, unless D has one. `start_date` and `end_date` of a DAG bound the
 partition dates, not the moments of the runs.
 
-Airflow's machinery for them; which days there are is the business of `nightscore.job.calendars`.
+Airflow's machinery for them; which days there are is the business of `nightscore.job.days.calendars`.
 """
 
 import datetime as dt

@@ -113,8 +113,8 @@ class TradingDayTimetable(DayTimetable):
     starts after the last has closed; midnights are those of the first.
 
     `overrides` adds closures and early closes that no calendar foresaw: a file (relative to
-    $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in `nightscore.job.closures`), or what
-    is in one.
+    $NIGHTSCORE_WORKSPACE, else to the current folder; its form stands in
+    `nightscore.job.days.closures`), or what is in one.
     It is read when the DAG file is parsed and kept in the serialized DAG: scheduler and API server need no
     such file, and a change of it makes a new version of the DAG. `catchup` is as of the daily one.
 

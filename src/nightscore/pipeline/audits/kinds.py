@@ -1,7 +1,7 @@
 """The kinds of audit as questions: what each is bound to, and how it is answered.
 
 A new kind is a class here with its line in `QUESTIONS`, and what job.yaml says of it in
-`nightscore.job.audits`.
+`nightscore.job.parts.audits`.
 """
 
 import math

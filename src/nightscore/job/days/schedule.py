@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import literal_schema, no_info_after_validator_function
 
-from nightscore.job.calendars import (
+from nightscore.job.days.calendars import (
     CATCHUP,
     MIDNIGHT,
     Calendar,
@@ -32,9 +32,9 @@ from nightscore.job.calendars import (
     parse_catchup,
     parse_minutes,
 )
-from nightscore.job.closures import FILE, CalendarOverride, read_workspace_overrides
-from nightscore.job.cron import CronDays, check_day_has_begun, parse_cron
-from nightscore.job.exchanges import exchange_problem
+from nightscore.job.days.closures import FILE, CalendarOverride, read_workspace_overrides
+from nightscore.job.days.cron import CronDays, check_day_has_begun, parse_cron
+from nightscore.job.days.exchanges import exchange_problem
 from nightscore.job.fields import (
     Minutes,
     Misplaced,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from nightscore.common import clipped
-from nightscore.job.csv_form import CsvForm
 from nightscore.job.fields import (
     Column,
     FilePath,
@@ -24,7 +23,9 @@ from nightscore.job.fields import (
     StrictModel,
     shaped,
 )
-from nightscore.job.input_fields import (
+from nightscore.job.kinds import Kind, one_of
+from nightscore.job.sources.csv_form import CsvForm
+from nightscore.job.sources.input_fields import (
     Contract,
     Contracted,
     InputCalendar,
@@ -33,9 +34,8 @@ from nightscore.job.input_fields import (
     SqlType,
     rows_of_the_day,
 )
-from nightscore.job.kinds import Kind, one_of
-from nightscore.job.layout import ALLOWED, Layout, parse_layout
-from nightscore.job.snapshot_inputs import DeltaInput, IcebergInput
+from nightscore.job.sources.layout import ALLOWED, Layout, parse_layout
+from nightscore.job.sources.snapshot_inputs import DeltaInput, IcebergInput
 
 QUOTED = "partition: 'dt={day:%Y%m%d}'"
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from nightscore.job.layout_names import DIRECTIVES, NAME, Part, Segment, digits_of
+from nightscore.job.sources.layout_names import DIRECTIVES, NAME, Part, Segment, digits_of
 
 PARTS = re.compile(r"\{day(?::(?P<format>[^{}]*))?\}|\{(?P<key>[A-Za-z_][A-Za-z0-9_]{0,62})\}|\*|[^{}*]+|.")
 DAY = "day"  # the column of a day that no one key holds

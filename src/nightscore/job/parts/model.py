@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from nightscore.common import clipped
-from nightscore.job.expected import Expected
 from nightscore.job.fields import (
     Column,
     DecisionColumns,
@@ -23,6 +22,7 @@ from nightscore.job.fields import (
     shaped,
     share_of,
 )
+from nightscore.job.parts.expected import Expected
 
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from nightscore.job.calendars import MIDNIGHT, ONE_DAY, exists, wall_clock_to_utc
+from nightscore.job.days.calendars import MIDNIGHT, ONE_DAY, exists, wall_clock_to_utc
 
 MACROS = {
     "@yearly": "0 0 1 1 *",

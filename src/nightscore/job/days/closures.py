@@ -4,7 +4,7 @@
       closed: [2025-01-09]            # the day of mourning for President Carter
       early: {2026-11-27: "13:00"}    # a time of the exchange's own zone
 
-Light to import; `nightscore.job.calendars` says what it means for the days of an exchange.
+Light to import; `nightscore.job.days.calendars` says what it means for the days of an exchange.
 """
 
 import datetime as dt
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nightscore.common import Broken, LineNumbers, Path_, clipped, read_yaml
-from nightscore.job.exchanges import exchange_problem
+from nightscore.job.days.exchanges import exchange_problem
 
 FILE = "calendars.yaml"  # of a workspace
 ALLOWED = 'allowed: closed: [YYYY-MM-DD, …] and early: {YYYY-MM-DD: "HH:MM"}'

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from nightscore.common import Broken
-from nightscore.job.closures import CalendarOverride
-from nightscore.job.exchanges import closes_of, facts_of
+from nightscore.job.days.closures import CalendarOverride
+from nightscore.job.days.exchanges import closes_of, facts_of
 
 CATCHUP = r"^([1-9][0-9]{0,3}) days?$|^all$|^none$"
 MIDNIGHT = dt.time(0)

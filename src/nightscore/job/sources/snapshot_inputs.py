@@ -5,8 +5,15 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from nightscore.job.fields import Column, FilePath, Misplaced, Name, RootName, StrictModel
-from nightscore.job.input_fields import Contract, Contracted, InputCalendar, Lookback, NoDay, rows_of_the_day
 from nightscore.job.kinds import Kind
+from nightscore.job.sources.input_fields import (
+    Contract,
+    Contracted,
+    InputCalendar,
+    Lookback,
+    NoDay,
+    rows_of_the_day,
+)
 
 
 class SnapshotInput(Contracted, StrictModel, Kind):

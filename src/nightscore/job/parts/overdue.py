@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from nightscore.job.fields import Misplaced, StrictModel
-from nightscore.job.policy import Period, seconds_of
+from nightscore.job.parts.policy import Period, seconds_of
 
 FASTEST: Literal["fastest within budget"] = "fastest within budget"
 MADE_BY = "made_by"  # the column of a job's tables that says which rung made a row; of such jobs alone

@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
-from nightscore.job.calendars import MIDNIGHT, ONE_DAY, REACHES, Calendar, Sessions, wall_clock_to_utc
-from nightscore.job.closures import CalendarOverride
+from nightscore.job.days.calendars import MIDNIGHT, ONE_DAY, REACHES, Calendar, Sessions, wall_clock_to_utc
+from nightscore.job.days.closures import CalendarOverride
+from nightscore.job.days.schedule import After, ByHand, ScheduleKind, known_timezone
 from nightscore.job.fields import (
     Misplaced,
     StrictModel,
     TimeOfDay,
 )
-from nightscore.job.schedule import After, ByHand, ScheduleKind, known_timezone
 
 if TYPE_CHECKING:
     from nightscore.job.loader import Job

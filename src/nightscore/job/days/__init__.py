@@ -1,0 +1,1 @@
+"""Days, sessions and times of day: calendars, schedules, deadlines."""

@@ -1,0 +1,1 @@
+"""The parts of a job.yaml, a model each; spec puts them together."""

@@ -1,0 +1,1 @@
+"""What a job reads: inputs, and which folders or files are their days."""
