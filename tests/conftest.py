@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.support.tiers import read_long_tests
+
 if TYPE_CHECKING:
     from tests.support.s3 import Server
     from tests.support.s3_proxy import Proxy
@@ -62,6 +64,11 @@ def leave_samples(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs no job is of the unit tier: `make test-unit`. Most cases of long tables are slow."""
+    long_tests = read_long_tests()
+    for item in items:
+        if item.nodeid.split("[")[0] in long_tests:
+            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.slow)
     leave_samples(items)
     found: dict[Path, bool] = {}
     for item in items:
