@@ -28,7 +28,10 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:--|#) ((?:jobs|scorers)/\S+\.(?:sql|yaml|py))\n")
 NOW = (
     (re.compile(r"\b\d{8}T\d{6}-[0-9a-f]{8}-[0-9a-f]{6}\b"), "RUN"),
-    (re.compile(r"\b2026-1[12]-\d\d( \d\d:\d\d UTC)?|\b20(2[7-9]|[3-9]\d)-\d\d-\d\d( \d\d:\d\d UTC)?"), "NOW"),
+    (
+        re.compile(r"\b2026-1[12]-\d\d( \d\d:\d\d UTC)?|\b20(2[7-9]|[3-9]\d)-\d\d-\d\d( \d\d:\d\d UTC)?"),
+        "NOW",
+    ),
     (re.compile(r"\b\d+\.\d s\b"), "SECONDS"),
 )
 PROGRESS = re.compile(r"[a-z ]+(?: [\d,]+ of [\d,]+.*)?")
@@ -78,7 +81,10 @@ def typed(command: str, place: Path) -> tuple[str, Path]:
     if words[0] != "nightscore":
         done = subprocess.run(command, shell=True, cwd=place, capture_output=True, text=True, check=False)  # noqa: S602
         return done.stdout + done.stderr, place
-    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(io.StringIO()) as said:
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(io.StringIO()) as said,
+    ):
         call(words[1:])
     lines = [line for line in said.getvalue().splitlines() if not PROGRESS.fullmatch(line)]
     return printed.getvalue() + "\n".join(lines), place
@@ -122,12 +128,18 @@ def test_the_instrument_tells_what_is_printed_from_what_is_not() -> None:
     shown = "a 1\n…\nrun 20261127T191301-d49cb0ef-2962d4 at 2026-11-27 23:01 UTC\nb … d\n"
     given = "a  1\nx\ny\nrun 20270101T000000-00000000-000000 at 2027-01-01 00:00 UTC\nb c d\n"
     assert re.fullmatch(pattern_of(shown), "".join(f"{line}\n" for line in plain(given)))
-    assert not re.fullmatch(pattern_of(shown), "".join(f"{line}\n" for line in plain(given.replace("b c", "e c"))))
-    steps = list(steps_of("```\n$ nightscore jobs\na\n$ cd x\n```\n\n```sql\n-- jobs/a/b.sql\nSELECT 1\n```\n"))
+    assert not re.fullmatch(
+        pattern_of(shown), "".join(f"{line}\n" for line in plain(given.replace("b c", "e c")))
+    )
+    steps = list(
+        steps_of("```\n$ nightscore jobs\na\n$ cd x\n```\n\n```sql\n-- jobs/a/b.sql\nSELECT 1\n```\n")
+    )
     assert [kind for kind, _, _ in steps] == ["type", "type", "file"]
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=() if page in QUICK else pytest.mark.slow) for page in PAGES])
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=() if page in QUICK else pytest.mark.slow) for page in PAGES]
+)
 def test_a_page_prints_what_it_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From an empty folder, step by step."""
     assert follow(f"docs/{page}.md", tmp_path, monkeypatch) >= 3

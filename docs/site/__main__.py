@@ -49,9 +49,7 @@ def retarget(text: str, page: str, linked: set[str]) -> str:
         path = os.path.relpath(place_of(target), Path(place_of(page)).parent)
         return f"{match['before']}{path}{match['anchor'] or ''}"
 
-    return "".join(
-        part if part.startswith("```") else LINK.sub(replace, part) for part in FENCE.split(text)
-    )
+    return "".join(part if part.startswith("```") else LINK.sub(replace, part) for part in FENCE.split(text))
 
 
 def shown(path: str) -> str:
@@ -71,8 +69,14 @@ def page_of(path: str, linked: set[str]) -> str:
 def decisions() -> str:
     """A page that lists the decision notes."""
     notes = sorted((ROOT / "docs/decisions").glob("*.md"))
-    lines = [f"- [{note.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}]({note.name})" for note in notes]
-    return "# Decisions\n\nWhy it is as it is: a note for each format and protocol.\n\n" + "\n".join(lines) + "\n"
+    lines = [
+        f"- [{note.read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}]({note.name})" for note in notes
+    ]
+    return (
+        "# Decisions\n\nWhy it is as it is: a note for each format and protocol.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def staged() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Hold the built site to three things: each link and each anchor leads somewhere, and nothing comes from elsewhere.
 
-    python docs/site/check.py build/site
+python docs/site/check.py build/site
 """
 
 import sys

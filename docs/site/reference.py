@@ -52,10 +52,16 @@ def default_of(name: str, schema: Schema, owner: Schema) -> str:
 
 def rows_of(owner: Schema) -> Iterator[str]:
     """A table of an object's keys."""
-    yield "| key | is | default | means |\n| --- | --- | --- | --- |"
-    for name, schema in owner.get("properties", {}).items():
-        cells = (f"`{name}`", kind_of(schema) + limits_of(schema), default_of(name, schema, owner))
-        yield f"| {' | '.join(map(cell, cells))} | {cell(schema.get('description', ''))} |"
+    keys: Schema = owner.get("properties", {})
+    said = any("description" in schema for schema in keys.values())
+    yield (
+        "| key | is | default | means |\n| --- | --- | --- | --- |"
+        if said
+        else "| key | is | default |\n| --- | --- | --- |"
+    )
+    for name, schema in keys.items():
+        cells = [f"`{name}`", kind_of(schema) + limits_of(schema), default_of(name, schema, owner)]
+        yield f"| {' | '.join(map(cell, [*cells, schema.get('description', '')] if said else cells))} |"
 
 
 def sections(schema: Schema) -> Iterator[str]:
@@ -93,7 +99,7 @@ def receipt_fields() -> str:
     """The fields of receipt.json."""
     from nightscore import Receipt
 
-    return schema_page(Receipt.model_json_schema(mode="serialization"))
+    return schema_page(Receipt.model_json_schema())
 
 
 def commands() -> str:
