@@ -123,7 +123,7 @@ def test_the_front_page_is_short() -> None:
 
 
 def test_every_page_stands_in_the_contents_of_the_site() -> None:
-    """Once, and each entry is a page; decisions have a page of their own, and the first page is the README."""
+    """Once, and each entry is a page; decisions have a page of their own, the first is the README."""
     listed = re.findall(r"^ +- [^#\n]*: ([\w/-]+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)
     made = {"index.md", "decisions/index.md", "repository/SECURITY.md", "repository/CHANGELOG.md"}
     assert sorted(made | {path.name for path in (ROOT / "docs").glob("*.md")}) == sorted(listed)

@@ -1,9 +1,9 @@
 """The sessions of the documentation, run from an empty folder: what a page shows is what the commands print.
 
-A block of a page without a language is a session: lines that begin with `$ ` are typed in their order, what follows is
-what they print. `…` stands for what is left out, alone in a line for any lines. A run's number, a moment and a date of
-today are whatever they are now. A block ```pycon is held by doctest, and one ```sql or ```yaml whose first line names
-a file (`-- jobs/…`, `# jobs/…`) is written there.
+A block of a page without a language is a session: lines that begin with `$ ` are typed in their order, what
+follows is what they print. `…` stands for what is left out, alone in a line for any lines. A run's number, a
+moment and a date of today are whatever they are now. A block ```pycon is held by doctest, and one ```sql or
+```yaml whose first line names a file (`-- jobs/…`, `# jobs/…`) is written there.
 """
 
 import contextlib

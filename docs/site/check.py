@@ -1,4 +1,4 @@
-"""Hold the built site to three things: each link and each anchor leads somewhere, and nothing comes from elsewhere.
+"""Hold the built site to this: each link and anchor leads somewhere, and nothing is loaded from elsewhere.
 
 python docs/site/check.py build/site
 """

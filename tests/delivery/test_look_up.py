@@ -1,4 +1,4 @@
-"""The way from a night to a website in docs/deliver.md, on rows of the same columns: its settings, and its look-up."""
+"""From a night to a website, as docs/deliver.md has it, on rows of the same columns: settings, look-up."""
 
 import datetime as dt
 import re

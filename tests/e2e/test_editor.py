@@ -1,7 +1,7 @@
 """A real language server, as an editor starts it: what it says of a job.yaml, and what it offers.
 
-It comes from the registry of Node.js by its name and version; where there is neither Node.js nor that registry, nothing
-is tested.
+It comes from the registry of Node.js by its name and version; where there is neither Node.js nor that
+registry, nothing is tested.
 """
 
 import json
@@ -34,13 +34,30 @@ class Editor:
     """As much of an editor as speaks with the server: one message after the other, over its pipes."""
 
     def __init__(self, server: Path, folder: Path) -> None:
+        settings = json.loads((folder / ".vscode/settings.json").read_text())
+        self._settings = {"yaml": {"schemas": settings["yaml.schemas"]}}  # as VS Code hands them over
         self._process = subprocess.Popen(
             [server, "--stdio"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._number = 0
-        root = {"rootUri": folder.as_uri(), "processId": None, "capabilities": {}}
+        can = {
+            "workspace": {
+                "configuration": True,
+                "workspaceFolders": True,
+                "didChangeConfiguration": {"dynamicRegistration": True},
+            }
+        }
+        folders = [{"uri": folder.as_uri(), "name": folder.name}]
+        root = {
+            "rootUri": folder.as_uri(),
+            "workspaceFolders": folders,
+            "processId": None,
+            "capabilities": can,
+        }
         self.ask("initialize", root)
         self._send({"method": "initialized", "params": {}})
+        changed = {"settings": self._settings}  # upon which it asks for them
+        self._send({"method": "workspace/didChangeConfiguration", "params": changed})
 
     def close(self) -> None:
         """End the server."""
@@ -88,14 +105,15 @@ class Editor:
             size = int(value) if name.lower() == b"content-length" else size
         assert size, "the language server has ended"
         said: dict[str, Any] = json.loads(self._process.stdout.read(size))
-        if "method" in said and "id" in said:  # a question of its own: no settings, and done
-            asked = (
-                said.get("params", {}).get("items", [])
-                if said["method"] == "workspace/configuration"
-                else None
-            )
-            self._send({"id": said["id"], "result": None if asked is None else [{} for _ in asked]})
+        if "method" in said and "id" in said:  # a question of its own
+            self._send({"id": said["id"], "result": self._answer(said)})
         return said
+
+    def _answer(self, asked: dict[str, Any]) -> list[Any] | None:
+        """The settings that it asks for; anything else has no answer."""
+        if asked["method"] != "workspace/configuration":
+            return None
+        return [self._settings.get(one.get("section"), {}) for one in asked["params"]["items"]]
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +185,15 @@ def test_a_wrong_key_is_underlined(editor: Editor, space: Path) -> None:
     assert editor.open(space / "jobs/c/job.yaml", text.replace("close: true", "") + "close: perhaps\n")
 
 
-def test_jobs_of_this_repository_have_no_diagnostic(editor: Editor) -> None:
-    """As they are, with the schema that this repository keeps."""
-    schema = (ROOT / "docs/job.schema.json").as_uri()
-    found = {str(job): editor.open(job, f"{MODELINE}{schema}\n{job.read_text()}") for job in OURS}
-    assert len(found) > 20 and {job: said for job, said in found.items() if said} == {}
+def test_jobs_of_this_repository_have_no_diagnostic(server: Path) -> None:
+    """By the settings of its folder, for their files name no schema; and a wrong key is seen there, too."""
+    editor = Editor(server, ROOT)
+    try:
+        found = {str(job): editor.open(job, job.read_text()) for job in OURS}
+        assert len(found) > 20 and {job: said for job, said in found.items() if said} == {}
+        wrong = OURS[0].with_name("other") / "job.yaml"
+        assert editor.open(wrong, OURS[0].read_text() + "shcedule: none\n") == [
+            "Property shcedule is not allowed."
+        ]
+    finally:
+        editor.close()
