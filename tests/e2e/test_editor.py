@@ -70,6 +70,8 @@ class Editor:
         self._send({"method": "textDocument/didOpen", "params": {"textDocument": document}})
         while True:
             said = self._read()
+            # Where it fails in itself, it finds nothing wrong: a key `null` without quotes, say.
+            assert said.get("method") != "telemetry/event" or "error" not in str(said), said
             if (
                 said.get("method") == "textDocument/publishDiagnostics"
                 and said["params"]["uri"] == document["uri"]
