@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text fraud airflow test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
+.PHONY: help demo text fraud airflow docs test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -69,7 +69,12 @@ test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whol
 	  || echo "apt-get failed: what is missing is not tested"; fi
 	@$(BIN)/python -m pytest -m "e2e and not slow" -rs tests/e2e
 
-check: lint types contracts test-all test-e2e ## format, lint, types, import contracts, all tests: what CI runs
+docs: .venv/test.stamp .venv-docs/stamp ## the documentation as a site in build/site, each link held to what is there
+	@$(BIN)/python docs/site
+	@.venv-docs/bin/zensical build --strict
+	@$(BIN)/python docs/site/check.py build/site
+
+check: lint types contracts docs test-all test-e2e ## format, lint, types, import contracts, all tests: what CI runs
 
 lint: .venv/test.stamp
 	$(BIN)/ruff format --check .
@@ -106,11 +111,13 @@ lock: ## resolve the dependencies again (needs uv)
 	  --custom-compile-command "make lock"
 	uv pip compile requirements/release.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/release.lock --custom-compile-command "make lock"
+	uv pip compile requirements/docs.in --universal --python-version 3.11 \
+	  --generate-hashes -q -o requirements/docs.lock --custom-compile-command "make lock"
 	uv pip compile requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .venv-bench .venv-release dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
+	rm -rf .venv .venv-bench .venv-docs .venv-release build dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
 	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:
@@ -143,3 +150,10 @@ PIP_SAYS := /^Collecting|^Requirement already/ && ++n % 20 == 0 {print "  " n " 
 .venv-release/stamp: requirements/release.lock
 	@$(PYTHON) -m venv .venv-release
 	@.venv-release/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+
+# What builds the site wants other versions than Airflow does.
+.venv-docs/stamp: requirements/docs.lock
+	@echo "Installing the pinned packages of $<"
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/pip install -q --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@

@@ -19,11 +19,13 @@ ROOT = Path(__file__).parents[1]
 IGNORED = {
     ".venv",
     ".venv-bench",
+    ".venv-docs",
     ".git",
     "node_modules",
     ".hypothesis",
     "wheel",
     "work",
+    "build",
     "templates",
 }  # those are pages of a new workspace
 
@@ -109,10 +111,22 @@ def commands(page: str) -> list[list[str]]:
 def test_the_pages_are_found() -> None:
     """The instrument sees links, paths and commands where there are some."""
     assert {"README.md", "SECURITY.md", "docs/job.md", "data/README.md"} < set(PAGES)
-    assert ["run", "retail_recommendations", "--day", "2017-11-01"] in commands("README.md")
+    assert ["run", "retail_recommendations", "--day", "2017-11-02"] in commands("README.md")
     assert exists("docs/job.md", "README.md") and exists("data/lake/rows", "README.md")
     assert not exists("docs/nowhere.md", "README.md") and not exists("data/nowhere", "README.md")
     assert "--day" in options("run") and "--dey" not in options("run")
+
+
+def test_the_front_page_is_short() -> None:
+    """The rest stands in pages of docs/."""
+    assert len(text_of("README.md").splitlines()) <= 200
+
+
+def test_every_page_stands_in_the_contents_of_the_site() -> None:
+    """Once, and each entry is a page; decisions have a page of their own, the first is the README."""
+    listed = re.findall(r"^ +- [^#\n]*: ([\w/-]+\.md)$", text_of("mkdocs.yml"), re.MULTILINE)
+    made = {"index.md", "decisions/index.md", "repository/SECURITY.md", "repository/CHANGELOG.md"}
+    assert sorted(made | {path.name for path in (ROOT / "docs").glob("*.md")}) == sorted(listed)
 
 
 @pytest.mark.parametrize("page", PAGES)

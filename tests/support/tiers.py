@@ -30,10 +30,10 @@ def main(junit: str, budget: float) -> None:
     """Write the list for a run's times and a budget in seconds, the sum of all processes."""
     seconds = Counter[str]()
     unmarked = _unmarked()
-    for case in ET.parse(junit).iter("testcase"):
+    for case in ET.parse(junit).iter("testcase"):  # noqa: S314 - what our own pytest wrote
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
         if name in unmarked:
-            seconds[name.split("[")[0]] += float(case.get("time", 0))
+            seconds[name.split("[", maxsplit=1)[0]] += float(case.get("time", 0))
     files = defaultdict[str, set[str]](set)
     for function in seconds:
         files[function.split("::")[0]].add(function)

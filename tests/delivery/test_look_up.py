@@ -1,4 +1,4 @@
-"""The README's way from a night to a website, on rows of the same columns: its settings, and its look-up."""
+"""From a night to a website, as docs/deliver.md has it, on rows of the same columns: settings, look-up."""
 
 import datetime as dt
 import re
@@ -16,7 +16,7 @@ from nightscore.delivery.contract import Parcel
 from nightscore.delivery.key_hash import hash_files
 from nightscore.job import Delivery
 
-SECTION = (Path(__file__).parents[2] / "README.md").read_text().partition("## From a night to a website")[2]
+SECTION = (Path(__file__).parents[2] / "docs/deliver.md").read_text()
 DAYS = (dt.date(2017, 11, 1), dt.date(2017, 11, 2))
 HOUSEHOLDS, RANKS = 2_000, 10
 
