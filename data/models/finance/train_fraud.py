@@ -11,9 +11,10 @@ hours that follow (average precision 0.772; all six lie between 0.768 and 0.773)
 which no tree was trained on, fit the line (Platt, 1999) that calibrates the log-odds; then the trees are
 trained once more on the whole day, and the line is put into their leaves.
 
-What stays, beside this script: fraud.onnx, fraud_metrics.json, fraud_card.md, and two tables that the jobs
-read. fraud_contributions.parquet says what a column's value adds to the log-odds, on average
-(`contributions`); fraud_score_bins.parquet how the training day's scores are spread.
+What stays, beside this script: fraud.onnx, fraud_expected.parquet (what LightGBM gives some rows, which the
+job is held to), fraud_metrics.json, fraud_card.md, and two tables that the jobs read.
+fraud_contributions.parquet says what a column's value adds to the log-odds, on average (`contributions`);
+fraud_score_bins.parquet how the training day's scores are spread.
 """
 
 import itertools
@@ -36,6 +37,7 @@ from sklearn.preprocessing import StandardScaler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
 
+from data.models.expected import edge_rows, write_expected
 from data.models.trees import REPEATABLE, classifier_to_onnx
 from nightscore.evaluation.recipes.distil import exact_in_float32
 
@@ -73,6 +75,7 @@ def main() -> int:
     booster = trained(day, line)
     model = to_onnx(booster)
     (HERE / "fraud.onnx").write_bytes(model)
+    expect(booster)
     reference = contributions(booster, day)
     pq.write_table(reference, HERE / "fraud_contributions.parquet", compression="zstd")
     bins = score_bins(booster.predict(day.rows).astype(np.float32), day.counts)
@@ -149,6 +152,15 @@ def to_onnx(booster: lgb.Booster) -> bytes:
     """The model as ONNX: `features` float32 [N, 29] -> `probabilities` float32 [N, 2]."""
     about = "Chance that a card transaction is a fraud. See fraud_card.md."
     return classifier_to_onnx(booster, "fraud", COLUMNS, about)
+
+
+def expect(booster: lgb.Booster) -> None:
+    """Write what LightGBM gives rows at the edges of its splits, and drawn ones; none is the source's."""
+    drawn = np.random.default_rng(SEED).normal(size=(200, len(COLUMNS)))
+    drawn[:, -1] = np.exp(2 * drawn[:, -1] + 3)  # an amount
+    some = np.concatenate([edge_rows(booster, 300), drawn.astype(np.float32)])
+    scores = {"fraud_chance": booster.predict(some)}
+    write_expected(HERE / "fraud_expected.parquet", dict(zip(COLUMNS, some.T, strict=True)), scores)
 
 
 def contributions(booster: lgb.Booster, day: Alerts) -> pa.Table:

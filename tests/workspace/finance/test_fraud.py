@@ -33,7 +33,10 @@ import train_fraud
 from fraud_card import fraud_card
 
 METRICS = json.loads((MODELS / "fraud_metrics.json").read_text())
-FILES = ("fraud.onnx", "fraud_contributions.parquet", "fraud_score_bins.parquet", "fraud_metrics.json")
+FILES = (
+    "fraud.onnx", "fraud_expected.parquet", "fraud_contributions.parquet", "fraud_score_bins.parquet",
+    "fraud_metrics.json",
+)  # fmt: skip
 COMPONENTS = [name.lower() for name in fraud.COMPONENTS]
 DAY, ROWS, HANDLING = "2013-09-02", 1_500, 100.0
 is_there = pytest.mark.skipif(
