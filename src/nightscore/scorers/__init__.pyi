@@ -13,6 +13,7 @@ from .errors import ModelError as ModelError
 from .errors import ScorerFileError as ScorerFileError
 from .foreign import what_it_is as what_it_is
 from .graph_file import external_files as external_files
+from .graph_file import plain_graph as plain_graph
 from .graph_file import refuse_outside as refuse_outside
 from .hardware import Hardware as Hardware
 from .hardware import find_installed_devices as find_installed_devices

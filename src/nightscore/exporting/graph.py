@@ -1,0 +1,134 @@
+"""What stands around a converted model in its .onnx file: columns as inputs, codes of categories, metadata."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from nightscore.exporting.conversion import CannotConvert
+from nightscore.exporting.rows import Column
+from nightscore.scorers import plain_graph
+
+ML = "ai.onnx.ml"
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE)
+MISSING = ("", "null", "(null)", "(missing)")  # texts that may stand for null: the first that is no category
+
+
+def null_text(categories: Sequence[Any]) -> str:
+    """The text that stands for null in a column with these categories."""
+    free = next((text for text in MISSING if text not in categories), None)
+    if free is None:
+        raise CannotConvert(f"its categories are {list(categories)}: no text is left to stand for null")
+    return free
+
+
+def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
+    """A model of one matrix, whose text columns become inputs of their own; the file then has their codes.
+
+    A category is its place among the column's categories, as pandas counts them, and any other text, null
+    among them, is a missing value (NaN). Without a column of categories the model stays as it is.
+    """
+    if not any(column.categories for column in columns):
+        return data
+    proto = onnx.load_model_from_string(data)
+    matrix = proto.graph.input[0]
+    kind = matrix.type.tensor_type.elem_type
+    nodes, inputs, parts = [], [], []
+    for column in columns:
+        text = column.kind == "text"
+        inputs.append(helper.make_tensor_value_info(column.name, TensorProto.STRING if text else kind, [None, 1]))
+        parts.append(column.name)
+        if column.categories:
+            parts[-1] = f"{column.name}/code"
+            nodes += _codes(column, parts[-1], kind)
+    nodes.append(helper.make_node("Concat", parts, [matrix.name], axis=1))
+    after = list(proto.graph.node)
+    del proto.graph.node[:], proto.graph.input[:]
+    proto.graph.node.extend([*nodes, *after])
+    proto.graph.input.extend(inputs)
+    _need(proto, ML, 3)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _codes(column: Column, code: str, kind: int) -> list[onnx.NodeProto]:
+    """The nodes that make codes of a column's values: float32, which holds each place of a list."""
+    keys: dict[str, Any] = {"keys_strings": list(column.categories or ())}
+    before, given = [], column.name
+    if column.kind != "text":
+        given = f"{column.name}/key"
+        before = [helper.make_node("Cast", [column.name], [given], to=TensorProto.FLOAT)]
+        keys = {"keys_floats": [float(value) for value in column.categories or ()]}
+    values = [float(place) for place in range(len(column.categories or ()))]
+    label = helper.make_node(
+        "LabelEncoder", [given], [f"{code}/float"], domain=ML, values_floats=values,
+        default_float=float("nan"), **keys,
+    )  # fmt: skip
+    return [*before, label, helper.make_node("Cast", [f"{code}/float"], [code], to=kind)]
+
+
+def _need(proto: onnx.ModelProto, domain: str, version: int) -> None:
+    """Raise the version of an operator set to one that has the operators of ours."""
+    for opset in proto.opset_import:
+        if opset.domain == domain:
+            opset.version = max(opset.version, version)
+            return
+    proto.opset_import.append(helper.make_opsetid(domain, version))
+
+
+def plain(name: str, data: bytes) -> bytes:
+    """The model without a ZipMap at its end: its matrix of probabilities is an output."""
+    return plain_graph(name, data, {}).data
+
+
+def score_output(data: bytes) -> tuple[str, int | None]:
+    """The output with a model's scores, and its columns as declared; None where they are not."""
+    proto = onnx.load_model_from_string(data)
+    floats = [one for one in proto.graph.output if one.type.tensor_type.elem_type in FLOATS]
+    if not floats:
+        raise CannotConvert("the converted model has no output of numbers")
+    likely = [one for one in floats if "prob" in one.name] or floats
+    sizes = [one.dim_value if one.HasField("dim_value") else None for one in likely[0].type.tensor_type.shape.dim]
+    return likely[0].name, sizes[1] if len(sizes) > 1 else None
+
+
+def with_metadata(data: bytes, said: Mapping[str, Any]) -> bytes:
+    """A model with some keys in its metadata: a text as it is, all else as JSON."""
+    proto = onnx.load_model_from_string(data)
+    kept = {prop.key: prop.value for prop in proto.metadata_props}
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in said.items()}
+    helper.set_model_props(proto, {**kept, **texts})
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+class Doubles:
+    """A converter's container in which trees compare in float64; all else is the container's own.
+
+    The operator has its thresholds in float32 unless they are given as a tensor: a value beside one would
+    come to another leaf than in a library that compares in float64.
+    """
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, op_type: str, *args: Any, **attributes: Any) -> Any:
+        """Add a node; one of trees with the numbers of its attributes in float64."""
+        if op_type.startswith("TreeEnsemble"):
+            attributes = dict(_in_double(attributes)) | {"op_version": 3}
+        return self._container.add_node(op_type, *args, **attributes)
+
+
+NUMBERS = ("nodes_values", "class_weights", "target_weights", "base_values")
+
+
+def _in_double(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    kept = {name: value for name, value in attributes.items() if name not in (*NUMBERS, "nodes_hitrates")}
+    for name in NUMBERS:
+        if values := attributes.get(name):
+            tensor = helper.make_tensor(f"{name}_as_tensor", TensorProto.DOUBLE, [len(values)], list(map(float, values)))
+            kept[f"{name}_as_tensor"] = tensor
+    return kept
