@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from onnx import TensorProto
-from skl2onnx.common.data_types import DoubleTensorType
+from skl2onnx.common._registration import get_converter, get_shape_calculator
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import FunctionTransformer
 
 from nightscore.exporting.conversion import CannotConvert
@@ -74,7 +76,28 @@ def tables(rows: Rows, number: type) -> Iterator[Tables]:
         else:
             _compute(scope, operator, container)
 
-    yield Tables({FunctionTransformer: convert}, {FunctionTransformer: shape})
+    yield Tables(
+        {FunctionTransformer: convert, SimpleImputer: _convert_imputer},
+        {FunctionTransformer: shape, SimpleImputer: get_shape_calculator("SklearnImputer")},
+    )
+
+
+def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
+    """An imputer of numbers as operators that ONNX Runtime has in float64, too; one of texts by skl2onnx."""
+    step = operator.raw_operator
+    numbers = isinstance(operator.outputs[0].type, (DoubleTensorType, FloatTensorType))
+    kinds = {type(variable.type) for variable in operator.inputs}
+    if not numbers or len(kinds) > 1 or not pd.isna(step.missing_values) or step.add_indicator:
+        get_converter("SklearnImputer")(scope, operator, container)
+        return
+    names = [variable.full_name for variable in operator.inputs]
+    given, missing, values = (scope.get_unique_variable_name(name) for name in ("given", "missing", "values"))
+    kind = TensorProto.DOUBLE if DoubleTensorType in kinds else TensorProto.FLOAT
+    container.add_initializer(values, kind, [1, len(step.statistics_)], step.statistics_.tolist())
+    container.add_node("Concat", names, [given], axis=1, op_version=13, name=scope.get_unique_operator_name("Concat"))
+    container.add_node("IsNaN", [given], [missing], op_version=13, name=scope.get_unique_operator_name("IsNaN"))
+    container.add_node("Where", [missing, values, given], [operator.outputs[0].full_name], op_version=16,
+                       name=scope.get_unique_operator_name("Where"))  # fmt: skip
 
 
 def _width(operator: Any) -> int:

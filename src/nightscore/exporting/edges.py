@@ -2,8 +2,8 @@
 
 Edges are nulls, texts that training has not seen, values far out, and values at both sides of each jump of
 the scores. A jump (the threshold of a tree, behind whatever a pipeline does before it) is found by asking the
-library itself: two rows that differ in one column and in their scores, and halves of the way between them,
-until no number of the column's type lies between.
+library itself: two rows that differ in one column and in their scores, and the steepest part of the way
+between them, until no number of the column's type lies between.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,6 +20,7 @@ SEED = 20
 FEW = 8  # rows of each edge of a column
 MOST_PAIRS = 128  # between which jumps are looked for, of all columns
 UNSEEN = "never seen before"
+PARTS = 16  # into which a way is cut at once: a call costs a library more than the rows of it
 FAR = 10.0  # times the range of a column, beyond both of its ends
 
 Floats = npt.NDArray[np.float64]
@@ -92,16 +93,17 @@ def jumps(rows: Rows, score: Score, tolerance: float) -> Iterator[Edge]:
     if not len(pairs.base):
         return
     low, high = pairs.low, pairs.high
-    below, above = score(pairs.at(low)), score(pairs.at(high))
+    below, above = score(pairs.at(low[None])), score(pairs.at(high[None]))
     while ((high != low) & (high != low + 1)).any():
-        middle = (low & high) + ((low ^ high) >> 1)
-        scores = score(pairs.at(middle))
-        first = _apart(below, scores) >= _apart(scores, above)
-        high, above = np.where(first, middle, high), np.where(first[:, None], scores, above)
-        low, below = np.where(first, low, middle), np.where(first[:, None], below, scores)
+        places = _between(low, high)
+        inner = score(pairs.at(places[1:-1])).reshape(PARTS - 1, len(low), -1)
+        scores = np.concatenate([below[None], inner, above[None]])
+        steepest = _apart(scores[1:], scores[:-1]).argmax(axis=0), np.arange(len(low))
+        low, below = places[:-1][steepest], scores[:-1][steepest]
+        high, above = places[1:][steepest], scores[1:][steepest]
     found = _apart(below, above) > tolerance
     for places in (low, high):
-        frame = pairs.at(places)
+        frame = pairs.at(places[None])
         for column, part in pairs.parts.items():
             if (mine := found[part]).any():
                 about = f"{column} is beside a jump of the scores"
@@ -133,17 +135,28 @@ class _Pairs:
         self.low, self.high = np.concatenate(low), np.concatenate(high)
 
     def at(self, places: Ints) -> pd.DataFrame:
-        """The rows, each with its own column at a place."""
+        """The rows once for each line of places [m, n], each row with its own column at its place."""
+        count = len(places)
+        frame = self.base.iloc[np.tile(np.arange(len(self.base)), count)].reset_index(drop=True)
         changed = {}
         for name, part in self.parts.items():
-            changed[name] = self.base[name].copy()
-            changed[name].iloc[part] = self._lines[name].values(places[part]).array
-        return self.base.assign(**changed)
+            mine = (np.arange(count)[:, None] * len(self.base) + np.arange(part.start, part.stop)).ravel()
+            changed[name] = frame[name].copy()
+            changed[name].iloc[mine] = self._lines[name].values(places[:, part].ravel()).array
+        return frame.assign(**changed)
+
+
+def _between(low: Ints, high: Ints) -> Ints:
+    """Places [PARTS + 1, n] from one end to the other: as whole numbers of 64 bits, which wrap."""
+    span = high.view(np.uint64) - low.view(np.uint64)
+    part, rest = np.divmod(span, np.uint64(PARTS))
+    steps = np.arange(PARTS + 1, dtype=np.uint64)[:, None]
+    return np.asarray((low.view(np.uint64) + part * steps + rest * steps // np.uint64(PARTS)).view(np.int64))
 
 
 def _apart(one: Floats, other: Floats) -> Floats:
-    """How far scores [n, k] are apart [n]; what is no number is nowhere."""
-    return np.asarray(np.nan_to_num(np.abs(one - other)).max(axis=1))
+    """How far scores [..., k] are apart [...]; what is no number is nowhere."""
+    return np.asarray(np.nan_to_num(np.abs(one - other)).max(axis=-1))
 
 
 class _Line:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
@@ -102,33 +103,60 @@ def with_metadata(data: bytes, said: Mapping[str, Any]) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-class Doubles:
-    """A converter's container in which trees compare in float64; all else is the container's own.
+Mode = Literal["single", "double", "cast"]
 
-    The operator has its thresholds in float32 unless they are given as a tensor: a value beside one would
-    come to another leaf than in a library that compares in float64.
+
+class Trees:
+    """A converter's container in which trees have plain numbers, and compare in float64 where the library does.
+
+    Of inputs in float64 the mode `double` has thresholds and weights in float64, too, and `cast` makes float32 of
+    the inputs first, as libraries do that compare in it.
+
+    Converters give some numbers as NumPy has them, which newer versions of onnx refuse. And the operator has its
+    thresholds in float32 unless they are given as a tensor: a value beside one would come to another leaf
+    than in a library that compares in float64. All else is the container's own.
     """
 
-    def __init__(self, container: Any) -> None:
-        self._container = container
+    def __init__(self, container: Any, mode: Mode, left: Sequence[Any] | None = None) -> None:
+        """`left` [trees] says of each node whether a missing value goes to the left, if the converter does not."""
+        self._container, self._mode, self._left = container, mode, left
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
     def add_node(self, op_type: str, *args: Any, **attributes: Any) -> Any:
-        """Add a node; one of trees with the numbers of its attributes in float64."""
+        """Add a node."""
         if op_type.startswith("TreeEnsemble"):
-            attributes = dict(_in_double(attributes)) | {"op_version": 3}
+            attributes = {name: _plain(value) for name, value in attributes.items()}
+            if self._left is not None:
+                nodes = zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True)
+                attributes["nodes_missing_value_tracks_true"] = [int(self._left[t][n]) for t, n in nodes]
+            if self._mode == "double":
+                attributes = dict(_in_double(attributes)) | {"op_version": 3}
+            if self._mode == "cast":
+                given = args[0] if isinstance(args[0], str) else args[0][0]
+                self._container.add_node("Cast", [given], [f"{given}/float"], to=TensorProto.FLOAT, op_version=13)
+                args = ([f"{given}/float"], *args[1:])
         return self._container.add_node(op_type, *args, **attributes)
 
 
 NUMBERS = ("nodes_values", "class_weights", "target_weights", "base_values")
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, list):
+        return value
+    plain = [one.item() if isinstance(one, np.generic) else one for one in value]
+    return [int(one) if isinstance(one, bool) else one for one in plain]
+
+
 def _in_double(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     kept = {name: value for name, value in attributes.items() if name not in (*NUMBERS, "nodes_hitrates")}
     for name in NUMBERS:
         if values := attributes.get(name):
-            tensor = helper.make_tensor(f"{name}_as_tensor", TensorProto.DOUBLE, [len(values)], list(map(float, values)))
-            kept[f"{name}_as_tensor"] = tensor
+            kept[f"{name}_as_tensor"] = helper.make_tensor(
+                f"{name}_as_tensor", TensorProto.DOUBLE, [len(values)], list(map(float, values))
+            )
     return kept

@@ -12,7 +12,7 @@ from skl2onnx.common import data_types as types
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
-from nightscore.exporting.graph import Doubles, with_columns
+from nightscore.exporting.graph import Trees, with_columns
 from nightscore.exporting.rows import Column, Rows
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
@@ -47,7 +47,7 @@ def converters() -> Iterator[tuple[type, Callable[..., None], bool]]:
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
     double = isinstance(operator.inputs[0].type, types.DoubleTensorType)
-    convert_lightgbm(scope, operator, Doubles(container) if double else container)
+    convert_lightgbm(scope, operator, Trees(container, "double" if double else "single"))
 
 
 def read(model: Any, rows: Rows) -> Trained:
@@ -58,9 +58,12 @@ def read(model: Any, rows: Rows) -> Trained:
     booster = model if isinstance(model, lightgbm.Booster) else model.booster_
     columns = _with_categories(rows, booster.pandas_categorical or [])
     wrapped = _wrapped(model) if isinstance(model, lightgbm.Booster) else model
-    ways = [Way("float32", lambda: _onnx(wrapped, columns, types.FloatTensorType))]
+    ways = [
+        Way("float32", lambda: _onnx(wrapped, columns, types.FloatTensorType)),
+        Way("float64", lambda: _onnx(wrapped, columns, types.DoubleTensorType)),
+    ]
     if rows.is_double():
-        ways.insert(0, Way("float64", lambda: _onnx(wrapped, columns, types.DoubleTensorType)))
+        ways.reverse()
     classes = tuple(wrapped.classes_) if isinstance(wrapped, ClassifierMixin) else ()
     return Trained(f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE)
 

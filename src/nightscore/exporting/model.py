@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
-from nightscore.common import Broken, first_line, replace_bytes
+from nightscore.common import Broken, clipped, first_line, replace_bytes
 from nightscore.exporting import graph
 from nightscore.exporting.comparison import Case, Floats, Verdict, compare, score_names, worst_row
 from nightscore.exporting.conversion import TOLERANCE, CannotConvert, Exported, Trained
 from nightscore.exporting.edges import Edge, edges, jumps
 from nightscore.exporting.rows import Rows, as_arrow, read_rows
+from nightscore.scorers import ModelError
 
 LIBRARIES = ("lightgbm", "xgboost", "catboost", "torch", "sklearn")
 EXTRA = 'pip install "nightscore[export]"'
 REAL_ROWS = 200
+LONGEST = 300  # characters of what a converter says
 
 
 def export(
@@ -86,11 +90,12 @@ def _trained(model: Any, rows: Rows) -> Trained:
 
 def _case(rows: Rows, trained: Trained) -> tuple[Case, list[str]]:
     """The rows that the library scores; and what it does not, in words."""
-    refused: dict[str, str] = {}
+    refused: dict[str, tuple[Edge, str]] = {}
     kept: list[tuple[Edge, Floats]] = []
 
     def score(frame: pd.DataFrame) -> Floats:
-        scores = np.asarray(trained.predict(rows.as_trained(frame)), np.float64)
+        with threadpool_limits(1):  # of few rows: threads that wait for each other cost more than they give
+            scores = np.asarray(trained.predict(rows.as_trained(frame)), np.float64)
         return scores.reshape(len(frame), -1)
 
     for edge in edges(rows, REAL_ROWS):
@@ -99,13 +104,23 @@ def _case(rows: Rows, trained: Trained) -> tuple[Case, list[str]]:
         except Exception as error:
             if not edge.column:
                 raise Broken(f"export: the model can't score X: {type(error).__name__}: {error}") from error
-            refused.setdefault(edge.about, first_line(error))
+            refused.setdefault(edge.about, (edge, first_line(error)))
     kept += [(edge, score(edge.frame)) for edge in jumps(rows, score, TOLERANCE)]
     batches = [as_arrow(edge.frame, rows.columns) for edge, _ in kept]
     table = pa.Table.from_batches(batches).combine_chunks()
     about = [edge.about for edge, _ in kept for _ in range(len(edge.frame))]
-    notes = [f"where {what}, {trained.library} refuses ({why}): forbid it by domain in job.yaml" for what, why in refused.items()]
+    notes = [_refusal(edge, why, rows, trained) for edge, why in refused.values()]
     return Case(table.to_batches()[0], about, np.vstack([scores for _, scores in kept])), notes
+
+
+def _refusal(edge: Edge, why: str, rows: Rows, trained: Trained) -> str:
+    """What a library does not score, and the line of job.yaml that has such rows refused, too."""
+    column = next(one for one in rows.columns if one.name == edge.column)
+    domain: dict[str, Any] = {"null": False}
+    if "unseen" in edge.about:
+        domain = {"in": list(column.categories or sorted(_texts(rows, column.name)))}
+    shown = json.dumps({column.name: domain}, ensure_ascii=False)
+    return f"where {edge.about}, {trained.library} raises: {clipped(why)}. Let job.yaml refuse it: domain: {shown}"
 
 
 def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:
@@ -130,13 +145,13 @@ def _first_right(
             data = graph.with_metadata(graph.plain("the converted model", way.make()), said)
             verdict = compare(data, case, trained, names)
         except Exception as error:  # converters raise what they like
-            failed.append(f"in {way.about} it can't be converted: {type(error).__name__}: {first_line(error)}")
+            failed.append(f"in {way.about} it can't be converted: {_why(error)}")
             continue
         if verdict.furthest <= tolerance:
             return verdict, [f"converted in {way.about}; {text}" for text in failed]
         wrong.append((way.about, verdict))
     if not wrong:
-        raise CannotConvert(f"{'; '.join(failed)}. What to do: {trained.advice}")
+        raise CannotConvert(f"{failed[0]}. What to do: {trained.advice}")
     about, nearest = min(wrong, key=lambda one: (one[1].distances > tolerance).sum())
     count = int((nearest.distances > tolerance).sum())
     raise CannotConvert(
@@ -144,6 +159,12 @@ def _first_right(
         f"{tolerance:g} (in {about}), most of all {worst_row(case, nearest, names, trained.library)}. "
         f"What to do: {trained.advice}"
     )
+
+
+def _why(error: Exception) -> str:
+    kind = "" if isinstance(error, CannotConvert | ModelError) else f"{type(error).__name__}: "
+    text = kind + first_line(error)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _metadata(rows: Rows, trained: Trained) -> dict[str, Any]:

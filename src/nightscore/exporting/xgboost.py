@@ -10,9 +10,10 @@ import xgboost
 from onnxmltools import convert_xgboost
 from onnxmltools.convert.common.data_types import FloatTensorType
 from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost as convert_operator
+from skl2onnx.common.data_types import DoubleTensorType
 
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
-from nightscore.exporting.graph import with_columns
+from nightscore.exporting.graph import Trees, with_columns
 from nightscore.exporting.rows import Column, Rows
 
 ADVICE = (
@@ -23,8 +24,13 @@ ADVICE = (
 
 def converters() -> Iterator[tuple[type, Callable[..., None], bool]]:
     """Kinds of models, the converter of each, and whether it is a classifier."""
-    yield from ((kind, convert_operator, True) for kind in (xgboost.XGBClassifier, xgboost.XGBRFClassifier))
-    yield from ((kind, convert_operator, False) for kind in (xgboost.XGBRegressor, xgboost.XGBRFRegressor))
+    yield from ((kind, _convert, True) for kind in (xgboost.XGBClassifier, xgboost.XGBRFClassifier))
+    yield from ((kind, _convert, False) for kind in (xgboost.XGBRegressor, xgboost.XGBRFRegressor))
+
+
+def _convert(scope: Any, operator: Any, container: Any) -> None:
+    double = isinstance(operator.inputs[0].type, DoubleTensorType)
+    convert_operator(scope, operator, Trees(container, "cast" if double else "single"))
 
 
 def read(model: Any, rows: Rows) -> Trained:
@@ -62,5 +68,7 @@ def _onnx(model: Any, columns: Sequence[Column]) -> bytes:
     copied = copy.deepcopy(model)  # the converter knows a column by its place alone, as f0, f1, …
     booster = copied if isinstance(copied, xgboost.Booster) else copied.get_booster()
     booster.feature_names = [f"f{place}" for place in range(len(columns))]
+    kinds = booster.feature_types or []  # of a boolean the dump has no threshold: 0 and 1 are numbers as well
+    booster.feature_types = ["c" if kind == "c" else "float" for kind in kinds] or None
     shape = [("features", FloatTensorType([None, len(columns)]))]
     return with_columns(convert_xgboost(copied, initial_types=shape).SerializeToString(deterministic=True), columns)
