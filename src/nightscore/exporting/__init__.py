@@ -1,7 +1,5 @@
 """A trained model -> an .onnx file that is the same model, and the rows and scores that prove it."""
 
-from typing import Any
-
 import lazy_loader
 
 # On use, not at import: pandas and ONNX are a second.

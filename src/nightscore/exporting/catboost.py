@@ -18,11 +18,14 @@ def read(model: Any, rows: Rows) -> Trained:
     odd = [column.name for column in rows.columns if column.kind in ("text", "date") or column.categories]
     if odd or model.get_cat_feature_indices():
         raise CannotConvert(
-            f"CatBoost writes no categories into ONNX (column {(odd or ['?'])[0]!r} of X): train on numbers, or {ADVICE}"
+            f"CatBoost writes no categories into ONNX (column {(odd or ['?'])[0]!r} of X): train on "
+            f"numbers, or {ADVICE}"
         )
     classes = tuple(model.classes_) if isinstance(model, catboost.CatBoostClassifier) else ()
     predict = model.predict_proba if classes else lambda given: np.asarray(model.predict(given), np.float64)
-    return Trained(f"catboost {catboost.__version__}", predict, [Way("float32", lambda: _onnx(model))], classes, ADVICE)
+    return Trained(
+        f"catboost {catboost.__version__}", predict, [Way("float32", lambda: _onnx(model))], classes, ADVICE
+    )
 
 
 def _onnx(model: Any) -> bytes:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nightscore.common import value_text
-from nightscore.exporting.graph import score_output
 from nightscore.exporting.conversion import CannotConvert, Trained
+from nightscore.exporting.graph import score_output
 from nightscore.scorers import ModelFile, Options, open_scorer
 
 Floats = npt.NDArray[np.float64]
@@ -75,7 +75,9 @@ def score_names(trained: Trained, width: int) -> list[str]:
     if width > MOST_COLUMNS:
         raise CannotConvert(f"it gives {width} scores a row; allowed: at most {MOST_COLUMNS}")
     names = [str(one) for one in trained.classes] or [str(place) for place in range(width)]
-    tidy = ["score_" + "".join(c if c.isalnum() and c.isascii() else "_" for c in name.lower()) for name in names]
+    tidy = [
+        "score_" + "".join(c if c.isalnum() and c.isascii() else "_" for c in name.lower()) for name in names
+    ]
     return tidy if len(set(tidy)) == len(tidy) else [f"score_{place}" for place in range(width)]
 
 
@@ -92,12 +94,15 @@ def worst_row(case: Case, verdict: Verdict, names: Sequence[str], library: str) 
     """The row that shows how another model it is, for a message."""
     place = int(np.argmax(verdict.distances))
     which = int(np.argmax(distances_by_column(verdict.given[place], case.scores[place])))
-    row = {name: column[place].as_py() for name, column in zip(case.rows.schema.names, case.rows.columns, strict=True)}
+    row = {
+        name: column[place].as_py()
+        for name, column in zip(case.rows.schema.names, case.rows.columns, strict=True)
+    }
     shown = ", ".join(f"{name}={value_text(value)}" for name, value in list(row.items())[:20])
     more = f", and {len(row) - 20} columns more" if len(row) > 20 else ""
     return (
-        f"{case.about[place]}: {shown}{more}: {names[which]} is {case.scores[place, which]:.9g} by {library}, "
-        f"and {verdict.given[place, which]:.9g} by the .onnx"
+        f"{case.about[place]}: {shown}{more}: {names[which]} is "
+        f"{case.scores[place, which]:.9g} by {library}, and {verdict.given[place, which]:.9g} by the .onnx"
     )
 
 

@@ -70,7 +70,7 @@ class Exported:
     def __str__(self) -> str:
         """The block, and in comments what was compared and what to know."""
         lines = [
-            f"{self.path}: held to the library on {self.rows:,} rows, the furthest is {self.furthest:.1e} away",
+            f"{self.path}: held to the library on {self.rows:,} rows, the furthest {self.furthest:.1e} away",
             *self.notes,
         ]
         return "".join(f"# {line}\n" for line in lines) + self.block

@@ -32,7 +32,7 @@ OPERATORS: Mapping[Any, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Tables:
-    """What skl2onnx is told of functions: the converter and the shape of what comes out, by the step's type."""
+    """What skl2onnx is told of steps: the converter, and the shape of what comes out, by their type."""
 
     converters: Mapping[type, Callable[..., None]]
     shapes: Mapping[type, Callable[..., None]]
@@ -64,7 +64,8 @@ def tables(rows: Rows, number: type) -> Iterator[Tables]:
             operator.outputs[0].type = type(operator.inputs[0].type)([None, _width(operator)])
         else:
             raise CannotConvert(
-                f"a FunctionTransformer of {getattr(step.func, '__name__', step.func)} on {', '.join(names)}: "
+                f"a FunctionTransformer of {getattr(step.func, '__name__', step.func)} on "
+                f"{', '.join(names)}: "
                 "a model file holds no Python; allowed: functions of one date, and numpy.log, log1p, exp, "
                 "expm1, sqrt, abs; compute other features in SQL"
             )
@@ -94,8 +95,12 @@ def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     given, missing, values = (scope.get_unique_variable_name(name) for name in ("given", "missing", "values"))
     kind = TensorProto.DOUBLE if DoubleTensorType in kinds else TensorProto.FLOAT
     container.add_initializer(values, kind, [1, len(step.statistics_)], step.statistics_.tolist())
-    container.add_node("Concat", names, [given], axis=1, op_version=13, name=scope.get_unique_operator_name("Concat"))
-    container.add_node("IsNaN", [given], [missing], op_version=13, name=scope.get_unique_operator_name("IsNaN"))
+    container.add_node(
+        "Concat", names, [given], axis=1, op_version=13, name=scope.get_unique_operator_name("Concat")
+    )
+    container.add_node(
+        "IsNaN", [given], [missing], op_version=13, name=scope.get_unique_operator_name("IsNaN")
+    )
     container.add_node("Where", [missing, values, given], [operator.outputs[0].full_name], op_version=16,
                        name=scope.get_unique_operator_name("Where"))  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What stands around a converted model in its .onnx file: columns as inputs, codes of categories, metadata."""
+"""What stands around a converted model in its file: columns as inputs, codes of categories, metadata."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,9 @@ def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
     nodes, inputs, parts = [], [], []
     for column in columns:
         text = column.kind == "text"
-        inputs.append(helper.make_tensor_value_info(column.name, TensorProto.STRING if text else kind, [None, 1]))
+        inputs.append(
+            helper.make_tensor_value_info(column.name, TensorProto.STRING if text else kind, [None, 1])
+        )
         parts.append(column.name)
         if column.categories:
             parts[-1] = f"{column.name}/code"
@@ -90,7 +92,9 @@ def score_output(data: bytes) -> tuple[str, int | None]:
     if not floats:
         raise CannotConvert("the converted model has no output of numbers")
     likely = [one for one in floats if "prob" in one.name] or floats
-    sizes = [one.dim_value if one.HasField("dim_value") else None for one in likely[0].type.tensor_type.shape.dim]
+    sizes = [
+        one.dim_value if one.HasField("dim_value") else None for one in likely[0].type.tensor_type.shape.dim
+    ]
     return likely[0].name, sizes[1] if len(sizes) > 1 else None
 
 
@@ -107,18 +111,18 @@ Mode = Literal["single", "double", "cast"]
 
 
 class Trees:
-    """A converter's container in which trees have plain numbers, and compare in float64 where the library does.
+    """A converter's container in which trees have plain numbers, and compare as the library does.
 
-    Of inputs in float64 the mode `double` has thresholds and weights in float64, too, and `cast` makes float32 of
-    the inputs first, as libraries do that compare in it.
+    Of inputs in float64 the mode `double` has thresholds and weights in float64, too, and `cast` makes
+    float32 of the inputs first, as libraries do that compare in it.
 
-    Converters give some numbers as NumPy has them, which newer versions of onnx refuse. And the operator has its
-    thresholds in float32 unless they are given as a tensor: a value beside one would come to another leaf
+    Converters give some numbers as NumPy has them, which newer versions of onnx refuse. And the operator has
+    its thresholds in float32 unless they are given as a tensor: a value beside one would come to another leaf
     than in a library that compares in float64. All else is the container's own.
     """
 
     def __init__(self, container: Any, mode: Mode, left: Sequence[Any] | None = None) -> None:
-        """`left` [trees] says of each node whether a missing value goes to the left, if the converter does not."""
+        """`left` [trees] says of each node whether a missing value goes left, if the converter does not."""
         self._container, self._mode, self._left = container, mode, left
 
     def __getattr__(self, name: str) -> Any:
@@ -135,7 +139,9 @@ class Trees:
                 attributes = dict(_in_double(attributes)) | {"op_version": 3}
             if self._mode == "cast":
                 given = args[0] if isinstance(args[0], str) else args[0][0]
-                self._container.add_node("Cast", [given], [f"{given}/float"], to=TensorProto.FLOAT, op_version=13)
+                self._container.add_node(
+                    "Cast", [given], [f"{given}/float"], to=TensorProto.FLOAT, op_version=13
+                )
                 args = ([f"{given}/float"], *args[1:])
         return self._container.add_node(op_type, *args, **attributes)
 

@@ -3,7 +3,7 @@
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def export(
     have, values far out, and values at both sides of jumps of the scores, such as the thresholds of trees.
 
     Args:
-        model: a fitted scikit-learn estimator or pipeline; a model of XGBoost or LightGBM (scikit-learn API or
-            Booster) or of CatBoost; or a PyTorch module that takes a matrix [rows, columns].
+        model: a fitted scikit-learn estimator or pipeline; a model of XGBoost or LightGBM (scikit-learn API
+            or Booster) or of CatBoost; or a PyTorch module that takes a matrix [rows, columns].
         X: some hundred rows [n] as the model was trained on: a DataFrame, or a matrix as NumPy has it.
         folder: where the files are written, such as data/models of the workspace; files of the same names are
             replaced.
@@ -66,7 +66,7 @@ def export(
     except CannotConvert as error:
         raise Broken(f"export: {first_line(error)}. Nothing was written") from error
     data = graph.with_metadata(verdict.data, {"outputs": dict(verdict.outputs)})
-    return _write(Path(folder), name, data, (case, names, verdict), tolerance, [*more, *notes])
+    return _write(Path(folder) / name, data, (case, names, verdict), tolerance, [*more, *notes])
 
 
 def _trained(model: Any, rows: Rows) -> Trained:
@@ -120,7 +120,7 @@ def _refusal(edge: Edge, why: str, rows: Rows, trained: Trained) -> str:
     if "unseen" in edge.about:
         domain = {"in": list(column.categories or sorted(_texts(rows, column.name)))}
     shown = json.dumps({column.name: domain}, ensure_ascii=False)
-    return f"where {edge.about}, {trained.library} raises: {clipped(why)}. Let job.yaml refuse it: domain: {shown}"
+    return f"where {edge.about}, {trained.library} raises: {clipped(why)}. In job.yaml: domain: {shown}"
 
 
 def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:
@@ -168,7 +168,7 @@ def _why(error: Exception) -> str:
 
 
 def _metadata(rows: Rows, trained: Trained) -> dict[str, Any]:
-    """What the file says of itself: its columns, categories, texts that stand for null, dates, and its library."""
+    """What the file says of itself: columns, categories, texts that stand for null, dates, its library."""
     texts = rows.of_kind("text")
     known = {c.name: list(c.categories) for c in rows.columns if c.categories}
     codes = {c.name: graph.null_text(c.categories or _texts(rows, c.name)) for c in texts}
@@ -186,13 +186,15 @@ def _texts(rows: Rows, name: str) -> list[Any]:
 
 
 def _write(
-    folder: Path, name: str, data: bytes, made: tuple[Case, Sequence[str], Verdict], tolerance: float,
+    place: Path, data: bytes, made: tuple[Case, Sequence[str], Verdict], tolerance: float,
     notes: Sequence[str],
 ) -> Exported:  # fmt: skip
     case, names, verdict = made
-    path, expected = folder / f"{name}.onnx", folder / f"{name}_expected.parquet"
+    path, expected = place.with_name(f"{place.name}.onnx"), place.with_name(f"{place.name}_expected.parquet")
     if both := sorted(set(names) & set(case.rows.schema.names)):
-        raise Broken(f"export: {both[0]!r} is a column of X, and what the scores are called; rename the column")
+        raise Broken(
+            f"export: {both[0]!r} is a column of X, and what the scores are called; rename the column"
+        )
     finite = np.isfinite(case.scores).all(axis=1)  # a night refuses a score that is NaN
     table = pa.Table.from_batches([case.rows])
     for place, score in enumerate(names):

@@ -1,8 +1,8 @@
-"""The rows that a model was trained on: the kind of each column, as the library takes them and as Arrow has them.
+"""The rows that a model was trained on: the kind of each column, as the library and as Arrow have them.
 
-The library gets what it was given in training: a DataFrame, or a matrix where training had one. The .onnx file
-gets the same rows as a job would read them from its lake: texts as texts, null where a value is missing, and
-a date as the number of days since 1970-01-01.
+The library gets what it was given in training: a DataFrame, or a matrix where training had one. The .onnx
+file gets the same rows as a job would read them from its lake: texts as texts, null where a value is missing,
+and a date as the number of days since 1970-01-01.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ ALLOWED = "numbers, booleans, texts, dates (datetime64 at midnight), and categor
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, what it holds, the categories of a pandas category, and whether it may have nulls."""
+    """A column: its name, what it holds, the categories of a pandas category, whether it may have nulls."""
 
     name: str
     kind: Kind
@@ -71,7 +71,9 @@ def read_rows(given: Any, names: Sequence[str] | None) -> Rows:
     else:
         frame = given.to_pandas() if hasattr(given, "to_pandas") else given
         if not isinstance(frame, pd.DataFrame):
-            raise Broken(f"X is a {type(given).__name__}; allowed: a DataFrame, an Arrow table, a NumPy matrix")
+            raise Broken(
+                f"X is a {type(given).__name__}; allowed: a DataFrame, an Arrow table, a NumPy matrix"
+            )
         if names is not None:
             frame = frame[list(names)]
     frame = frame.reset_index(drop=True)
@@ -115,7 +117,9 @@ def _kind(name: str, values: "pd.Series[Any]") -> Kind:
     if known.map(lambda value: isinstance(value, str)).all():
         return "text"
     odd = next(value for value in known if not isinstance(value, str))
-    raise Broken(f"column {name!r} of X is {values.dtype}, with values such as {clipped(odd)}; allowed: {ALLOWED}")
+    raise Broken(
+        f"column {name!r} of X is {values.dtype}, with values such as {clipped(odd)}; allowed: {ALLOWED}"
+    )
 
 
 def as_arrow(frame: pd.DataFrame, columns: Sequence[Column]) -> pa.RecordBatch:

@@ -13,8 +13,8 @@ import pandas as pd
 import sklearn
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
-from skl2onnx.common._registration import get_converter, get_shape_calculator
 from skl2onnx.common import data_types as types
+from skl2onnx.common._registration import get_converter, get_shape_calculator
 from skl2onnx.common.shape_calculator import (
     calculate_linear_classifier_output_shapes,
     calculate_linear_regressor_output_shapes,
@@ -29,8 +29,8 @@ from nightscore.exporting.rows import Column, Rows
 
 Converter = Callable[..., None]
 TREES = (
-    tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier, tree.ExtraTreeRegressor,
-    ensemble.RandomForestClassifier, ensemble.RandomForestRegressor, ensemble.ExtraTreesClassifier,
+    tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier,
+    tree.ExtraTreeRegressor, ensemble.RandomForestClassifier, ensemble.RandomForestRegressor, ensemble.ExtraTreesClassifier,
     ensemble.ExtraTreesRegressor, ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor,
     ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor,
 )  # fmt: skip
@@ -44,7 +44,7 @@ ADVICE = (
 
 
 def read(model: Any, rows: Rows) -> Trained:
-    """A fitted estimator: its probabilities, its decision function for an outlier detector, or its predictions."""
+    """A fitted estimator: its probabilities, an outlier detector's decision function, or its predictions."""
     register_trees()
     numbers = [("float32", types.FloatTensorType), ("float64", types.DoubleTensorType)]
     if rows.is_double():
@@ -66,11 +66,13 @@ def _predict(model: Any) -> Any:
         return model.decision_function
     if hasattr(model, "predict"):
         return lambda given: np.asarray(model.predict(given), np.float64)
-    raise CannotConvert(f"a {type(model).__name__} predicts nothing; allowed: what has predict_proba or predict")
+    raise CannotConvert(
+        f"a {type(model).__name__} predicts nothing; allowed: what has predict_proba or predict"
+    )
 
 
 def convert(model: Any, rows: Rows, number: Any, whole: Any) -> bytes:
-    """The bytes of an .onnx model, whose floats are of one type, and whose integers are of another or the same."""
+    """The bytes of an .onnx model, whose floats and integers are of these types."""
     codes = {column.name: null_text(_texts(rows, column)) for column in rows.of_kind("text")}
     copied = copy.deepcopy(model)
     _say_missing(copied, next(iter(set(codes.values())), ""))
@@ -106,7 +108,7 @@ def _type(rows: Rows, column: Column, number: Any, whole: Any) -> Any:
 
 
 def _say_missing(model: Any, code: str) -> None:
-    """Have each step of a copy know null by the text that stands for it, as the .onnx file will be given it."""
+    """Have each step of a copy know null by the text that stands for it in the .onnx file."""
     for step in _steps(model):
         statistics = getattr(step, "statistics_", None)
         if isinstance(statistics, np.ndarray) and statistics.dtype.kind in "OUS":
@@ -140,11 +142,13 @@ def _estimators(value: Any) -> Iterator[Any]:
 
 
 def register_trees() -> None:
-    """Let skl2onnx know LightGBM and XGBoost, as far as they are installed; and mend what it knows of trees."""
+    """Let skl2onnx know LightGBM and XGBoost, where they are installed; and mend what it knows of trees."""
     for kind in TREES:
         known = sklearn_operator_name_map[kind]
         if not known.startswith("Nightscore"):
-            _register(kind, _in_double(get_converter(known)), get_shape_calculator(known), is_classifier(kind()))
+            _register(
+                kind, _in_double(get_converter(known)), get_shape_calculator(known), is_classifier(kind())
+            )
     for module in ("lightgbm", "xgboost"):
         try:
             others = importlib.import_module(f"nightscore.exporting.{module}").converters()
@@ -175,7 +179,9 @@ def _in_double(convert_one: Converter) -> Converter:
         double = isinstance(operator.inputs[0].type, types.DoubleTensorType)
         function = getattr(convert_one, "_fct", convert_one)  # what stands behind a registered converter
         # From version 3 of the operator on the converter knows which float64 sklearn's own comparison is.
-        version = {"op_version": 3} if double and "op_version" in inspect.signature(function).parameters else {}
+        version = (
+            {"op_version": 3} if double and "op_version" in inspect.signature(function).parameters else {}
+        )
         mode: Mode = "double" if double else "single"
         left = _missing_go_left(operator.raw_operator)
         function(scope, operator, Trees(container, mode, left), **version)
@@ -184,8 +190,10 @@ def _in_double(convert_one: Converter) -> Converter:
 
 
 def _missing_go_left(model: Any) -> Sequence[Any] | None:
-    """Of each tree [trees] which nodes send a missing value to the left, which the converter does not write."""
-    trees = model.estimators_ if hasattr(model, "estimators_") else [model] if hasattr(model, "tree_") else None
+    """Of each tree [trees] which nodes send a missing value left, which the converter does not write."""
+    trees = (
+        model.estimators_ if hasattr(model, "estimators_") else [model] if hasattr(model, "tree_") else None
+    )
     return None if trees is None else [one.tree_.missing_go_to_left for one in np.ravel(trees)]
 
 

@@ -10,13 +10,20 @@ import torch
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
 from nightscore.exporting.rows import Rows
 
-ADVICE = "write forward() of tensor operations alone, without a branch that depends on values or on the number of rows"
+ADVICE = (
+    "write forward() of tensor operations alone, without a branch that depends on values or on the number of "
+    "rows; torch.onnx.export needs the package onnxscript: pip install 'nightscore[export-torch]'"
+)
 
 
 def read(model: Any, rows: Rows) -> Trained:
     """A module, as model.eval() computes: forward(matrix) gives scores [rows] or [rows, n]."""
-    if odd := [column.name for column in rows.columns if column.kind not in ("number", "flag") or column.categories]:
-        raise CannotConvert(f"column {odd[0]!r} of X is no number: a network takes a matrix; make numbers of it first")
+    if odd := [
+        column.name for column in rows.columns if column.kind not in ("number", "flag") or column.categories
+    ]:
+        raise CannotConvert(
+            f"column {odd[0]!r} of X is no number: a network takes a matrix; make numbers of it first"
+        )
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     kind = np.dtype(str(dtype).removeprefix("torch."))
 
@@ -25,10 +32,18 @@ def read(model: Any, rows: Rows) -> Trained:
             device = next((p.device for p in model.parameters()), torch.device("cpu"))
             scores = model(torch.from_numpy(np.array(given, kind)).to(device)).cpu().numpy()
         if scores.ndim > 2 or len(scores) != len(given):
-            raise CannotConvert(f"forward() gives {scores.shape} for {len(given)} rows; allowed: [rows] or [rows, n]")
+            raise CannotConvert(
+                f"forward() gives {scores.shape} for {len(given)} rows; allowed: [rows] or [rows, n]"
+            )
         return np.asarray(scores)
 
-    return Trained(f"torch {torch.__version__}", predict, [Way(str(kind), lambda: _onnx(model, len(rows.columns), dtype))], (), ADVICE)
+    return Trained(
+        f"torch {torch.__version__}",
+        predict,
+        [Way(str(kind), lambda: _onnx(model, len(rows.columns), dtype))],
+        (),
+        ADVICE,
+    )
 
 
 class _in_eval:  # noqa: N801  a context manager

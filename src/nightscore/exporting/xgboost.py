@@ -17,8 +17,8 @@ from nightscore.exporting.graph import Trees, with_columns
 from nightscore.exporting.rows import Column, Rows
 
 ADVICE = (
-    "train with missing=nan and booster=gbtree (dart and gblinear have no converter), or keep the .ubj file and "
-    "score it by a scorer of the workspace (docs/scorers.md)"
+    "train with missing=nan and booster=gbtree (dart and gblinear have no converter), or keep the .ubj file "
+    "and score it by a scorer of the workspace (docs/scorers.md)"
 )
 
 
@@ -71,4 +71,6 @@ def _onnx(model: Any, columns: Sequence[Column]) -> bytes:
     kinds = booster.feature_types or []  # of a boolean the dump has no threshold: 0 and 1 are numbers as well
     booster.feature_types = ["c" if kind == "c" else "float" for kind in kinds] or None
     shape = [("features", FloatTensorType([None, len(columns)]))]
-    return with_columns(convert_xgboost(copied, initial_types=shape).SerializeToString(deterministic=True), columns)
+    return with_columns(
+        convert_xgboost(copied, initial_types=shape).SerializeToString(deterministic=True), columns
+    )

@@ -104,7 +104,7 @@ class Session:
 
     @cached_property
     def missing(self) -> Mapping[str, str]:
-        """What stands for null in a column of texts, as the model's metadata says; empty where it does not."""
+        """What stands for null in a column of texts, as the model's metadata says; empty if it does not."""
         try:
             said = json.loads(self.metadata.get("missing") or "{}")
         except json.JSONDecodeError:
