@@ -17,9 +17,9 @@ from nightscore.exporting.rows import Column, Rows
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 ADVICE = (
-    "train without what the converter does not write (zero_as_missing; linear_tree; an objective of your own; "
-    "boosting_type rf, for which it divides by 100 trees whatever there are: n_estimators=100), or keep the "
-    ".txt file and score it by a scorer of the workspace (docs/scorers.md)"
+    "train without what the converter does not write (zero_as_missing; linear_tree; an objective of your "
+    "own; boosting_type rf, for which it divides by 100 trees whatever there are: n_estimators=100), or keep "
+    "the .txt file and score it by a scorer of the workspace (docs/scorers.md)"
 )
 
 

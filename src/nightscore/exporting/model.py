@@ -197,8 +197,8 @@ def _write(
         )
     finite = np.isfinite(case.scores).all(axis=1)  # a night refuses a score that is NaN
     table = pa.Table.from_batches([case.rows])
-    for place, score in enumerate(names):
-        table = table.append_column(score, pa.array(case.scores[:, place]))
+    for number, score in enumerate(names):
+        table = table.append_column(score, pa.array(case.scores[:, number]))
     kept = table.filter(pa.array(finite))
     file = io.BytesIO()
     pq.write_table(kept, file, compression="zstd")

@@ -30,8 +30,9 @@ from nightscore.exporting.rows import Column, Rows
 Converter = Callable[..., None]
 TREES = (
     tree.DecisionTreeClassifier, tree.DecisionTreeRegressor, tree.ExtraTreeClassifier,
-    tree.ExtraTreeRegressor, ensemble.RandomForestClassifier, ensemble.RandomForestRegressor, ensemble.ExtraTreesClassifier,
-    ensemble.ExtraTreesRegressor, ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor,
+    tree.ExtraTreeRegressor, ensemble.RandomForestClassifier, ensemble.RandomForestRegressor,
+    ensemble.ExtraTreesClassifier, ensemble.ExtraTreesRegressor,
+    ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor,
     ensemble.HistGradientBoostingClassifier, ensemble.HistGradientBoostingRegressor,
 )  # fmt: skip
 
