@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+MATRIX = ", as a matrix"  # at the end of what a way is called
 Scores = npt.NDArray[np.floating[Any]]  # [n], or [n, k]
 
 

@@ -48,8 +48,9 @@ def edges(rows: Rows, real: int) -> Iterator[Edge]:
         if column.kind == "text" or column.categories:
             yield Edge(f"{column.name} is unseen", _unseen(few, column), column.name)
         elif column.kind == "number":
-            for value in _extremes(rows.frame[column.name]):
-                yield Edge(f"{column.name} is far out", _with(few[:1], column, value), column.name)
+            values = _extremes(rows.frame[column.name])
+            base = few.iloc[np.arange(len(values)) % len(few)].reset_index(drop=True)
+            yield Edge(f"{column.name} is far out", _with(base, column, values), column.name)
 
 
 def _some(frame: pd.DataFrame, count: int, chance: np.random.Generator) -> pd.DataFrame:
@@ -73,18 +74,18 @@ def _unseen(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
     return _with(frame, column, values)
 
 
-def _extremes(known: "pd.Series[Any]") -> "list[pd.Series[Any]]":
+def _extremes(known: "pd.Series[Any]") -> "pd.Series[Any]":
     """Both ends of a column, what is far beyond them, and 0."""
     values = known.dropna().astype("float64")
     if values.empty:
-        return []
+        return known[:0]
     low, high = values.min(), values.max()
     span = FAR * ((high - low) or 1.0)
     wanted = np.array([low - span, low, 0.0, high, high + span])
     if isinstance(known.dtype, np.dtype) and known.dtype.kind in "iu":
         limits = np.iinfo(known.dtype)
         wanted = np.clip(wanted, float(limits.min), float(limits.max) / 2)
-    return [pd.Series([value]).astype(known.dtype) for value in wanted]
+    return pd.Series(wanted).astype(known.dtype)
 
 
 def jumps(rows: Rows, score: Score, tolerance: float) -> Iterator[Edge]:

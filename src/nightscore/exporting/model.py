@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from nightscore.common import Broken, clipped, first_line, replace_bytes
 from nightscore.exporting import graph
 from nightscore.exporting.comparison import Case, Floats, Verdict, compare, score_names, worst_row
-from nightscore.exporting.conversion import TOLERANCE, CannotConvert, Exported, Trained
+from nightscore.exporting.conversion import MATRIX, TOLERANCE, CannotConvert, Exported, Trained
 from nightscore.exporting.edges import Edge, edges, jumps
 from nightscore.exporting.rows import Rows, as_arrow, read_rows
 from nightscore.scorers import ModelError
@@ -62,11 +62,11 @@ def export(
         names = score_names(trained, case.scores.shape[1])
         case = _scored(case, names, trained)
         said = _metadata(rows, trained)
-        verdict, more = _first_right(case, trained, (names, said), tolerance)
+        verdict = _first_right(case, trained, (names, said), tolerance)
     except CannotConvert as error:
         raise Broken(f"export: {first_line(error)}. Nothing was written") from error
     data = graph.with_metadata(verdict.data, {"outputs": dict(verdict.outputs)})
-    return _write(Path(folder) / name, data, (case, names, verdict), tolerance, [*more, *notes])
+    return _write(Path(folder) / name, data, (case, names, verdict), tolerance, notes)
 
 
 def _trained(model: Any, rows: Rows) -> Trained:
@@ -131,7 +131,7 @@ def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:
 
 def _first_right(
     case: Case, trained: Trained, called: tuple[Sequence[str], Mapping[str, Any]], tolerance: float
-) -> tuple[Verdict, list[str]]:
+) -> Verdict:
     """The first way of converting whose model gives what the library does.
 
     Raises:
@@ -139,6 +139,7 @@ def _first_right(
     """
     names, said = called
     failed: list[str] = []
+    first = ""
     wrong: list[tuple[str, Verdict]] = []
     for way in trained.ways:
         try:
@@ -146,12 +147,14 @@ def _first_right(
             verdict = compare(data, case, trained, names)
         except Exception as error:  # converters raise what they like
             failed.append(f"in {way.about} it can't be converted: {_why(error)}")
+            if not way.about.endswith(MATRIX):
+                first = first or failed[-1]
             continue
         if verdict.furthest <= tolerance:
-            return verdict, [f"converted in {way.about}; {text}" for text in failed]
+            return verdict
         wrong.append((way.about, verdict))
     if not wrong:
-        raise CannotConvert(f"{failed[0]}. What to do: {trained.advice}")
+        raise CannotConvert(f"{first or failed[0]}. What to do: {trained.advice}")
     about, nearest = min(wrong, key=lambda one: (one[1].distances > tolerance).sum())
     count = int((nearest.distances > tolerance).sum())
     raise CannotConvert(

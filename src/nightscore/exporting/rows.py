@@ -49,6 +49,10 @@ class Rows:
         """The columns of some kinds."""
         return [column for column in self.columns if column.kind in kinds]
 
+    def is_numeric(self) -> bool:
+        """Whether all columns are numbers or booleans, and so may stand side by side in a matrix."""
+        return all(column.kind in ("number", "flag") and not column.categories for column in self.columns)
+
     def is_double(self) -> bool:
         """Whether a number of these rows may be lost in float32."""
         kinds = (self.frame[column.name].dtype for column in self.of_kind("number", "date"))

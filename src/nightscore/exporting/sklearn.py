@@ -23,7 +23,7 @@ from sklearn import ensemble, tree
 from sklearn.base import BaseEstimator, is_classifier
 
 from nightscore.exporting import dates
-from nightscore.exporting.conversion import CannotConvert, Trained, Way
+from nightscore.exporting.conversion import MATRIX, CannotConvert, Trained, Way
 from nightscore.exporting.graph import Mode, Trees, null_text
 from nightscore.exporting.rows import Column, Rows
 
@@ -50,10 +50,18 @@ def read(model: Any, rows: Rows) -> Trained:
     numbers = [("float32", types.FloatTensorType), ("float64", types.DoubleTensorType)]
     if rows.is_double():
         numbers.reverse()
-    ways = [Way(about, partial(convert, model, rows, number, number)) for about, number in numbers]
+    ways = (
+        []
+        if rows.matrix or not rows.is_numeric()
+        else [
+            Way(f"{about}{MATRIX}", partial(convert, model, rows, number, None)) for about, number in numbers
+        ]
+    )  # an estimator that is no pipeline takes its columns side by side
+    whole = None if rows.matrix else types.Int64TensorType
+    ways += [Way(about, partial(convert, model, rows, number, whole and number)) for about, number in numbers]
     if any(_is_whole(rows, column) for column in rows.columns):
         ways += [
-            Way(f"{about} and int64", partial(convert, model, rows, number, types.Int64TensorType))
+            Way(f"{about} and int64", partial(convert, model, rows, number, whole))
             for about, number in numbers
         ]
     classes = tuple(getattr(model, "classes_", ())) if hasattr(model, "predict_proba") else ()
@@ -73,11 +81,11 @@ def _predict(model: Any) -> Any:
 
 
 def convert(model: Any, rows: Rows, number: Any, whole: Any) -> bytes:
-    """The bytes of an .onnx model, whose floats and integers are of these types."""
+    """The bytes of an .onnx model, whose floats and integers are of these types; one matrix without the second."""
     codes = {column.name: null_text(_texts(rows, column)) for column in rows.of_kind("text")}
     copied = copy.deepcopy(model)
     _say_missing(copied, next(iter(set(codes.values())), ""))
-    if rows.matrix:
+    if whole is None:
         inputs = [("features", number([None, len(rows.columns)]))]
     else:
         inputs = [(column.name, _type(rows, column, number, whole)) for column in rows.columns]
