@@ -57,14 +57,16 @@ class Exported:
     furthest: float
     tolerance: float
     notes: Sequence[str]
+    kind: str = ""
 
     @property
     def block(self) -> str:
         """The `model:` block of a job.yaml, with the paths as this process wrote them."""
         outputs = ", ".join(f"{name}: {json.dumps(output)}" for name, output in self.outputs.items())
         loose = f", tolerance: {self.tolerance:g}" if self.tolerance != TOLERANCE else ""
+        kind = f"  kind: {self.kind}\n" if self.kind else ""
         return (
-            f"model:\n  path: {self.path}\n  outputs: {{{outputs}}}\n"
+            f"model:\n{kind}  path: {self.path}\n  outputs: {{{outputs}}}\n"
             f"  expected: {{features: {self.expected}{loose}}}\n"
         )
 

@@ -118,7 +118,8 @@ class _Pairs:
         chance = np.random.default_rng(SEED)
         lines = {c.name: line for c in rows.columns if not c.categories and (line := _line(rows, c))}
         each = max(2, MOST_PAIRS // max(1, len(lines)))
-        bases, low, high = [], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        bases: list[pd.DataFrame] = []
+        low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         self.parts: dict[str, slice] = {}
         self._lines = lines
         for name, line in list(lines.items())[:MOST_PAIRS]:
@@ -127,7 +128,7 @@ class _Pairs:
                 continue
             base = _some(known, each, chance)
             ends = [line.places(base[name]), line.places(_some(known, each, chance)[name])]
-            start = sum(map(len, bases))
+            start = sum(len(one) for one in bases)
             self.parts[name] = slice(start, start + len(base))
             bases.append(base)
             low.append(np.minimum(*ends))
@@ -170,9 +171,9 @@ class _Line:
     def places(self, values: "pd.Series[Any]") -> Ints:
         """Where values stand [n]."""
         if self._dtype.kind == "M":
-            return ((values - EPOCH) // DAY).to_numpy(np.int64)
+            return np.asarray((values - EPOCH) // DAY, np.int64)
         array = values.to_numpy(self._dtype)
-        return array.astype(np.int64) if self._bits is None else self._turned(array.view(self._bits))
+        return np.asarray(array, np.int64) if self._bits is None else self._turned(array.view(self._bits))
 
     def values(self, places: Ints) -> "pd.Series[Any]":
         """What stands at places [n]."""
@@ -184,8 +185,8 @@ class _Line:
 
     def _turned(self, bits: Any) -> Ints:
         """Bits of floats in the order of the floats, and back: those of negative ones run backwards."""
-        least = np.iinfo(self._bits).min  # type: ignore[type-var]
-        return np.where(bits < 0, least - bits, bits).astype(np.int64)
+        least = np.iinfo(self._bits).min
+        return np.asarray(np.where(bits < 0, least - bits, bits), np.int64)
 
 
 def _line(rows: Rows, column: Column) -> _Line | None:

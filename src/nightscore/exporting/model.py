@@ -35,6 +35,8 @@ def export(
     name: str = "model",
     columns: Sequence[str] | None = None,
     tolerance: float = TOLERANCE,
+    tokenizer: Any = None,
+    max_length: int | None = None,
 ) -> Exported:
     """Write `NAME.onnx` and `NAME_expected.parquet` for a trained model, if the one is what the other says.
 
@@ -50,12 +52,18 @@ def export(
         name: of the files.
         columns: the names of X's columns, in their order, where it is a matrix.
         tolerance: by how much a score may differ from the library's: relative to its size, absolute below 1.
+        tokenizer: of a PyTorch module that takes `input_ids` and `attention_mask` [texts, tokens]: its fast
+            tokenizer, of `tokenizers` or `transformers`. X is a column of texts then. A SentenceTransformer
+            has its own.
+        max_length: the most tokens of a text; default: what the tokenizer cuts at.
 
     Raises:
         Broken: there is no converter for such a model, or it writes another one: says which row shows it, and
             what to do. Nothing is written then.
     """
     try:
+        if tokenizer is not None or "sentence_transformers" in _roots(model):
+            return _export_texts(model, X, Path(folder) / name, tolerance, (tokenizer, max_length))
         rows = read_rows(X, columns)
         trained = _trained(model, rows)
         case, notes = _case(rows, trained)
@@ -69,14 +77,33 @@ def export(
     return _write(Path(folder) / name, data, (case, names, verdict), tolerance, notes)
 
 
+def _export_texts(model: Any, texts: Any, place: Path, tolerance: float, cut: Any) -> Exported:
+    try:
+        module = importlib.import_module("nightscore.exporting.texts")
+    except ImportError as error:
+        raise CannotConvert(f"{first_line(error)}: run  {EXTRA}, and torch and tokenizers") from error
+    try:
+        found: Exported = module.export_texts(model, texts, place, tolerance, cut)
+    except CannotConvert:
+        raise
+    except Exception as error:  # torch raises what it likes
+        raise CannotConvert(f"it can't be converted: {_why(error)}; {module.ADVICE}") from error
+    return found
+
+
+def _roots(model: Any) -> list[str]:
+    """The packages that a model's class comes from, its own first."""
+    return [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
+
+
 def _trained(model: Any, rows: Rows) -> Trained:
     """What the module of a model's library says of it."""
-    roots = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
+    roots = _roots(model)
     library = next((root for root in roots if root in LIBRARIES), None)
-    if "sentence_transformers" in roots or "transformers" in roots:
+    if "transformers" in roots:
         raise CannotConvert(
-            f"a {type(model).__name__} takes texts; kind text scores an ONNX file with its tokenizer in the "
-            "metadata: data/models/text/export.py of the repository writes one (docs/export.md)"
+            f"a {type(model).__name__} takes tokens: give tokenizer=…, and a module whose forward(input_ids, "
+            "attention_mask) gives one row a text (docs/export.md)"
         )
     if library is None:
         allowed = "scikit-learn, XGBoost, LightGBM, CatBoost, and PyTorch modules"

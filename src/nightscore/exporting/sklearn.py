@@ -81,7 +81,7 @@ def _predict(model: Any) -> Any:
 
 
 def convert(model: Any, rows: Rows, number: Any, whole: Any) -> bytes:
-    """The bytes of an .onnx model, whose floats and integers are of these types; one matrix without the second."""
+    """The bytes of an .onnx model, whose floats and integers are of these types (None: a matrix)."""
     codes = {column.name: null_text(_texts(rows, column)) for column in rows.of_kind("text")}
     copied = copy.deepcopy(model)
     _say_missing(copied, next(iter(set(codes.values())), ""))
