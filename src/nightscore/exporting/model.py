@@ -206,6 +206,7 @@ def _metadata(rows: Rows, trained: Trained) -> dict[str, Any]:
         "columns": rows.names,
         "categories": known,
         "missing": codes,
+        "nullable": [c.name for c in rows.columns if c.nullable],
         "days": [column.name for column in rows.of_kind("date")],
         "trained_by": trained.library,
     }

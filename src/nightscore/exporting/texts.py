@@ -58,7 +58,8 @@ def export_texts(
     if (worst := far.max()) > tolerance:
         raise CannotConvert(
             f"the converter writes another model: {(far > tolerance).sum():,} of {len(texts):,} texts "
-            f"differ by more than {tolerance:g}, most of all {clipped(texts[int(far.argmax())])}, by {worst:.3g}"
+            f"differ by more than {tolerance:g}, most of all {clipped(texts[int(far.argmax())])}, by "
+            f"{worst:.3g}"
         )
     table = pa.table({column: texts, SCORE: pa.array(wanted.tolist())})
     path, expected = place.with_name(f"{place.name}.onnx"), place.with_name(f"{place.name}_expected.parquet")

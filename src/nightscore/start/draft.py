@@ -143,8 +143,7 @@ def _lines(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> Iterat
             said = f"is {kind}, and the model takes {needed.type}: say it as it was trained"
             yield Line(needed.name, "", f"{needed.name}: the input's column {found} {said}")
         elif needed.name not in key:
-            is_date = needed.name in model.days and not pa.types.is_floating(kind)
-            yield Line(needed.name, (_days if is_date else _as)(found, needed.name))
+            yield Line(needed.name, _given(model, kind, found, needed.name))
         else:
             yield Line(needed.name, "")
 
@@ -207,9 +206,16 @@ def _as(found: str, name: str) -> str:
     return _name(found) if found == name else f"{_name(found)} AS {_name(name)}"
 
 
-def _days(found: str, name: str) -> str:
-    """A date as the number of days since 1970-01-01, in which a null is a missing value."""
-    return f"CAST(CAST({_name(found)} AS DATE) - DATE '1970-01-01' AS DOUBLE) AS {_name(name)}"
+def _given(model: DescribedModel, kind: pa.DataType, found: str, name: str) -> str:
+    """The SQL of a column of the input as the model takes it, so that a null is a missing value.
+
+    A date becomes the number of days since 1970-01-01.
+    """
+    if name in model.days and not pa.types.is_floating(kind):
+        return f"CAST(CAST({_name(found)} AS DATE) - DATE '1970-01-01' AS DOUBLE) AS {_name(name)}"
+    if name in model.nullable and pa.types.is_integer(kind):
+        return f"CAST({_name(found)} AS DOUBLE) AS {_name(name)}"
+    return _as(found, name)
 
 
 def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequence[Line]) -> str:

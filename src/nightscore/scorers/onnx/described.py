@@ -28,7 +28,8 @@ class DescribedModel:
     `unnamed` says how many they are, 0 where the file does not say it. `output` is what a job writes, such as
     `probabilities[1]`; `outputs` are all that the model has, with type and shape, for a person. What
     `nightscore.export` wrote says more of itself: `scores`, the outputs that a job is to have, by their
-    names, and `days`, the columns that are dates, as the number of days since 1970-01-01.
+    names, `days`, the columns that are dates, as the number of days since 1970-01-01, and `nullable`, the
+    columns of which training had rows without a value, or could have had.
     """
 
     takes: pa.Schema
@@ -37,6 +38,7 @@ class DescribedModel:
     outputs: tuple[str, ...]
     scores: Mapping[str, str] = field(default_factory=dict)
     days: frozenset[str] = frozenset()
+    nullable: frozenset[str] = frozenset()
 
     def can_take(self, column: str, kind: pa.DataType) -> bool:
         """Whether values of a type can stand for a column."""
@@ -62,11 +64,16 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
             raise
         return DescribedModel(pa.schema([]), 0, output, outputs)
     width = _width(takes)
-    scores, days = _said(session, "outputs"), _said(session, "days")
+    scores = _said(session, "outputs")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
-        scores if isinstance(scores, dict) else {}, frozenset(days if isinstance(days, list) else ()),
+        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
     )  # fmt: skip
+
+
+def _names(session: Session, key: str) -> frozenset[str]:
+    said = _said(session, key)
+    return frozenset(map(str, said) if isinstance(said, list) else ())
 
 
 def _said(session: Session, key: str) -> Any:
