@@ -1,7 +1,7 @@
 """Six models, each exported by one call, as six jobs that publish and are held to training.
 
-From an empty folder, with a built wheel, by the code of docs/export.md as it stands there. The truth is what the
-library itself gives the rows of the published day.
+From an empty folder, with a built wheel, by the code of docs/export.md as it stands there. The truth is what
+the library itself gives the rows of the published day.
 """
 
 import json
@@ -18,6 +18,8 @@ import pandas as pd
 import pytest
 
 from tests.test_wheel import PIP, ROOT, Environment, built
+
+pytestmark = pytest.mark.slow  # a gigabyte is installed, the first time; six trainings and twelve nights
 
 DAY = "2026-01-07"
 TORCH = "torch==2.13.0"
@@ -46,13 +48,15 @@ pandas.DataFrame({{"customer_id": given.index, "score": scores}}).to_parquet(sys
 """
 NOTES = """
 import pathlib, sys
-folder = pathlib.Path("data/lake/notes/day=2026-01-07")
-folder.mkdir(parents=True)
+folder = pathlib.Path("data/lake/notes")
 texts = [f"{note} {number}" for number, note in enumerate([*notes["note"]] * 5)]
 with torch.no_grad():
     encoded = [tokenizer.encode(text).ids for text in texts]
-    vectors = [model(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))[0].tolist() for ids in encoded]
-pd.DataFrame({"note_id": range(len(texts)), "note": texts}).to_parquet(folder / "a.parquet")
+    ones = [torch.ones(1, len(ids), dtype=torch.int64) for ids in encoded]
+    vectors = [model(torch.tensor([ids]), mask)[0].tolist() for ids, mask in zip(encoded, ones)]
+for day in ("2026-01-06", "2026-01-07"):
+    (folder / f"day={day}").mkdir(parents=True)
+    pd.DataFrame({"note_id": range(len(texts)), "note": texts}).to_parquet(folder / f"day={day}/a.parquet")
 pd.DataFrame({"note_id": range(len(texts)), "embedding": vectors}).to_parquet(sys.argv[1])
 """
 

@@ -28,8 +28,8 @@ def null_text(categories: Sequence[Any]) -> str:
 def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
     """A model of one matrix, whose text columns become inputs of their own; the file then has their codes.
 
-    A category is its place among the column's categories, as pandas counts them, and any other text, null
-    among them, is a missing value (NaN). Without a column of categories the model stays as it is.
+    A category is its place among the column's categories, as pandas counts them. A null is a missing value
+    (NaN), and so is any other text. Without a column of categories the model stays as it is.
     """
     if not any(column.categories for column in columns):
         return data
@@ -57,13 +57,14 @@ def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
 
 def _codes(column: Column, code: str, kind: int) -> list[onnx.NodeProto]:
     """The nodes that make codes of a column's values: float32, which holds each place of a list."""
-    keys: dict[str, Any] = {"keys_strings": list(column.categories or ())}
+    known = list(column.categories or ())
+    keys: dict[str, Any] = {"keys_strings": [*known, null_text(known)]}
     before, given = [], column.name
     if column.kind != "text":
         given = f"{column.name}/key"
         before = [helper.make_node("Cast", [column.name], [given], to=TensorProto.FLOAT)]
-        keys = {"keys_floats": [float(value) for value in column.categories or ()]}
-    values = [float(place) for place in range(len(column.categories or ()))]
+        keys = {"keys_floats": [*map(float, known), float("nan")]}
+    values = [*map(float, range(len(known))), float("nan")]
     label = helper.make_node(
         "LabelEncoder", [given], [f"{code}/float"], domain=ML, values_floats=values,
         default_float=float("nan"), **keys,

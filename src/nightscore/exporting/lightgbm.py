@@ -31,11 +31,11 @@ class _Booster:
         self.classes_ = np.array(classes)
 
 
-class _Classifier(_Booster, ClassifierMixin):
+class _Classifier(_Booster, ClassifierMixin):  # type: ignore[misc]
     pass
 
 
-class _Regressor(_Booster, RegressorMixin):
+class _Regressor(_Booster, RegressorMixin):  # type: ignore[misc]
     pass
 
 

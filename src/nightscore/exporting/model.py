@@ -66,10 +66,10 @@ def export(
             return _export_texts(model, X, Path(folder) / name, tolerance, (tokenizer, max_length))
         rows = read_rows(X, columns)
         trained = _trained(model, rows)
-        case, notes = _case(rows, trained)
+        case, (notes, domain) = _case(rows, trained)
         names = score_names(trained, case.scores.shape[1])
         case = _scored(case, names, trained)
-        said = _metadata(rows, trained)
+        said = _metadata(rows, trained) | {"domain": domain}
         verdict = _first_right(case, trained, (names, said), tolerance)
     except CannotConvert as error:
         raise Broken(f"export: {first_line(error)}. Nothing was written") from error
@@ -115,8 +115,8 @@ def _trained(model: Any, rows: Rows) -> Trained:
     return found
 
 
-def _case(rows: Rows, trained: Trained) -> tuple[Case, list[str]]:
-    """The rows that the library scores; and what it does not, in words."""
+def _case(rows: Rows, trained: Trained) -> tuple[Case, tuple[list[str], dict[str, Any]]]:
+    """The rows that the library scores; what it does not, in words and as a job's `domain`."""
     refused: dict[str, tuple[Edge, str]] = {}
     kept: list[tuple[Edge, Floats]] = []
 
@@ -136,18 +136,23 @@ def _case(rows: Rows, trained: Trained) -> tuple[Case, list[str]]:
     batches = [as_arrow(edge.frame, rows.columns) for edge, _ in kept]
     table = pa.Table.from_batches(batches).combine_chunks()
     about = [edge.about for edge, _ in kept for _ in range(len(edge.frame))]
-    notes = [_refusal(edge, why, rows, trained) for edge, why in refused.values()]
-    return Case(table.to_batches()[0], about, np.vstack([scores for _, scores in kept])), notes
+    domain: dict[str, Any] = {}
+    for edge, _ in refused.values():
+        domain[edge.column] = domain.get(edge.column, {}) | _domain(edge, rows)
+    notes = [
+        f"where {edge.about}, {trained.library} raises: {clipped(why)}. In job.yaml: domain: "
+        f"{json.dumps({edge.column: domain[edge.column]}, ensure_ascii=False)}"
+        for edge, why in refused.values()
+    ]
+    return Case(table.to_batches()[0], about, np.vstack([scores for _, scores in kept])), (notes, domain)
 
 
-def _refusal(edge: Edge, why: str, rows: Rows, trained: Trained) -> str:
-    """What a library does not score, and the line of job.yaml that has such rows refused, too."""
+def _domain(edge: Edge, rows: Rows) -> dict[str, Any]:
+    """What a job's `domain` says, so that it refuses what the library does not score."""
     column = next(one for one in rows.columns if one.name == edge.column)
-    domain: dict[str, Any] = {"null": False}
     if "unseen" in edge.about:
-        domain = {"in": list(column.categories or sorted(_texts(rows, column.name)))}
-    shown = json.dumps({column.name: domain}, ensure_ascii=False)
-    return f"where {edge.about}, {trained.library} raises: {clipped(why)}. In job.yaml: domain: {shown}"
+        return {"in": list(column.categories or sorted(_texts(rows, column.name)))}
+    return {"null": False} if "null" in edge.about else {}
 
 
 def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:

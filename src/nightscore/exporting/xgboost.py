@@ -42,7 +42,18 @@ def read(model: Any, rows: Rows) -> Trained:
     count = _classes(booster, objective)
     classes = tuple(getattr(model, "classes_", range(count))) if count else ()
     ways = [Way("float32", lambda: _onnx(model, rows.columns))]
-    return Trained(f"xgboost {xgboost.__version__}", _predict(model, classes), ways, classes, ADVICE)
+    predict = _predict(model, classes)
+
+    def of_known(given: Any) -> Scores:
+        for column in rows.columns:
+            unknown = (
+                set(given[column.name].dropna()) - set(column.categories) if column.categories else set()
+            )
+            if unknown:  # 3.2 raises, or gives it the score of another category, by what lies in memory
+                raise CannotConvert("XGBoost has no score for a category that training has not seen")
+        return predict(given)
+
+    return Trained(f"xgboost {xgboost.__version__}", of_known, ways, classes, ADVICE)
 
 
 def _classes(booster: xgboost.Booster, objective: str) -> int:

@@ -251,7 +251,7 @@ def _job_yaml(
         f"features: features.sql\nkey: {_flow(list(key))}   # {how}\n\n"
         f"model:\n  path: {_flow(shown)}\n{columns if model.unnamed is not None else ''}"
         f"  outputs: {_flow(dict(model.scores) or {'score': model.output})}   "
-        f"# the model has {'; '.join(model.outputs)}\n" + held
+        f"# the model has {'; '.join(model.outputs)}\n{held}{domain}"
     )
 
 
@@ -261,6 +261,8 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{_flow(key)}: {_flow(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value)
     words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in words

@@ -29,7 +29,8 @@ class DescribedModel:
     `probabilities[1]`; `outputs` are all that the model has, with type and shape, for a person. What
     `nightscore.export` wrote says more of itself: `scores`, the outputs that a job is to have, by their
     names, `days`, the columns that are dates, as the number of days since 1970-01-01, and `nullable`, the
-    columns of which training had rows without a value, or could have had.
+    columns of which training had rows without a value, or could have had. `domain` says of columns what the
+    library does not score, as a job's `domain` does.
     """
 
     takes: pa.Schema
@@ -39,6 +40,7 @@ class DescribedModel:
     scores: Mapping[str, str] = field(default_factory=dict)
     days: frozenset[str] = frozenset()
     nullable: frozenset[str] = frozenset()
+    domain: Mapping[str, Any] = field(default_factory=dict)
 
     def can_take(self, column: str, kind: pa.DataType) -> bool:
         """Whether values of a type can stand for a column."""
@@ -64,10 +66,10 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
             raise
         return DescribedModel(pa.schema([]), 0, output, outputs)
     width = _width(takes)
-    scores = _said(session, "outputs")
+    scores, domain = _said(session, "outputs"), _said(session, "domain")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
-        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
+        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"), domain if isinstance(domain, dict) else {},
     )  # fmt: skip
 
 
