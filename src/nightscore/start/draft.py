@@ -240,6 +240,9 @@ def _job_yaml(
     key: Sequence[str], how: str,
 ) -> str:  # fmt: skip
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
+    domain = (
+        f"\ndomain: {_flow(dict(model.domain))}   # what training does not score\n" if model.domain else ""
+    )
     held = (
         f"  expected: {{features: {_flow(expected)}}}   # what training expects: held to it\n"
         if expected

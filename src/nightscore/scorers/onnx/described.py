@@ -69,7 +69,8 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
     scores, domain = _said(session, "outputs"), _said(session, "domain")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
-        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"), domain if isinstance(domain, dict) else {},
+        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
+        domain if isinstance(domain, dict) else {},
     )  # fmt: skip
 
 
