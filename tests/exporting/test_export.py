@@ -233,7 +233,7 @@ def test_what_the_library_refuses_is_named_with_its_domain(tmp_path: Path) -> No
     frame = frame[["country"]].fillna("de")
     model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(frame, left)
     done = nightscore.export(model, frame, tmp_path)
-    assert 'domain: {"country": {"in": ["de", "fr", "it"]}}' in str(done)
+    assert 'domain: {"country": {"null": false, "in": ["de", "fr", "it"]}}' in str(done)
 
 
 def test_a_new_job_takes_what_an_export_wrote(
