@@ -113,11 +113,13 @@ lock: ## resolve the dependencies again (needs uv)
 	  --generate-hashes -q -o requirements/release.lock --custom-compile-command "make lock"
 	uv pip compile requirements/docs.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/docs.lock --custom-compile-command "make lock"
+	uv pip compile requirements/export.in --no-deps --generate-hashes -q -o requirements/export.lock \
+	  --custom-compile-command "make lock"
 	uv pip compile requirements/bench.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/bench.lock --custom-compile-command "make lock"
 
 clean: ## remove all that was generated, the environment too
-	rm -rf .venv .venv-bench .venv-docs .venv-release build dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
+	rm -rf .venv .venv-bench .venv-docs .venv-export .venv-release build dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
 	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:

@@ -32,6 +32,16 @@ ELSEWHERE = {
     "evaluation/recipes/network.py": ({"tempfile"}, "a folder of the system's, for tools that want files"),
     "evaluation/recipes/graph.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
     "evaluation/recipes/quantize.py": ({"onnx.save"}, "a model on its way through a tool, in that folder"),
+    "exporting/catboost.py": ({"save_model", "tempfile"}, "a folder of the system's, read at once"),
+    "exporting/model.py": (
+        {"replace_bytes", "write_table"},
+        "a model and its expected rows, where the training script says: no run's",
+    ),
+    "exporting/texts.py": (
+        {"replace_bytes", "write_table", "tempfile"},
+        "a model and its expected rows, where the training script says: no run's",
+    ),
+    "exporting/torch.py": ({"tempfile"}, "a folder of the system's, read at once"),
     "pipeline/cases/night.py": ({"tempfile"}, "a folder of the system's, in which a case is run"),
     "start/new_files.py": (
         {"write_once", "write_bytes"},

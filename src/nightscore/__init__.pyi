@@ -2,6 +2,7 @@ from .common.errors import Broken as Broken
 from .common.errors import NotYet as NotYet
 from .common.workspace import Workspace as Workspace
 from .common.workspace import open_workspace as open_workspace
+from .exporting.model import export as export
 from .job.loader import Job as Job
 from .job.loader import load as load
 from .job.loader import load_all as load_all

@@ -19,6 +19,7 @@ from .frames import table_as_frame as table_as_frame
 from .frames.categories import category as category
 from .function import scorer as scorer
 from .graph_file import external_files as external_files
+from .graph_file import plain_graph as plain_graph
 from .graph_file import refuse_outside as refuse_outside
 from .hardware import Hardware as Hardware
 from .hardware import find_installed_devices as find_installed_devices

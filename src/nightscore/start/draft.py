@@ -33,6 +33,7 @@ KEYWORDS = frozenset(WORDS.split())
 RESERVED = RESERVED_VIEWS | {CHALLENGERS}
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
 MOST_ROWS = 1_000_000  # in which a key is looked for
+EXPECTED = "_expected.parquet"  # instead of the model's .onnx
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
 
 
@@ -59,13 +60,14 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
     """
     _refuse_name(workspace, name)
     described, shown = _describe(workspace, model)
+    expected = _expected_beside(workspace, shown)
     seen = see_input(workspace, source)
     key, how = _find_key(seen, described)
     view = _view(str(seen.said.get("path") or seen.said.get("delta")))
     lines = list(_lines(seen, described, key))
     files = {
         f"jobs/{name}/job.yaml": _job_yaml(
-            name, view, seen, described, shown=shown, key=key, how=how
+            name, view, seen, described, shown=shown, expected=expected, key=key, how=how
         ).encode(),
         f"jobs/{name}/features.sql": _features_sql(view, seen, key, lines).encode(),
     }
@@ -79,6 +81,13 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
         unmatched,
         [f"{', '.join(key)}: {how}"],
     )
+
+
+def _expected_beside(workspace: Workspace, model: str) -> str:
+    """The file of what training expects, as `nightscore.export` names it beside the model; empty: none."""
+    name = f"{model.removesuffix('.onnx')}{EXPECTED}"
+    place = workspace.resolve(name)
+    return name if place.exists() else ""
 
 
 def _refuse_name(workspace: Workspace, name: str) -> None:
@@ -134,7 +143,7 @@ def _lines(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> Iterat
             said = f"is {kind}, and the model takes {needed.type}: say it as it was trained"
             yield Line(needed.name, "", f"{needed.name}: the input's column {found} {said}")
         elif needed.name not in key:
-            yield Line(needed.name, _as(found, needed.name))
+            yield Line(needed.name, _given(model, kind, found, needed.name))
         else:
             yield Line(needed.name, "")
 
@@ -197,6 +206,18 @@ def _as(found: str, name: str) -> str:
     return _name(found) if found == name else f"{_name(found)} AS {_name(name)}"
 
 
+def _given(model: DescribedModel, kind: pa.DataType, found: str, name: str) -> str:
+    """The SQL of a column of the input as the model takes it, so that a null is a missing value.
+
+    A date becomes the number of days since 1970-01-01.
+    """
+    if name in model.days and not pa.types.is_floating(kind):
+        return f"CAST(CAST({_name(found)} AS DATE) - DATE '1970-01-01' AS DOUBLE) AS {_name(name)}"
+    if name in model.nullable and pa.types.is_integer(kind):
+        return f"CAST({_name(found)} AS DOUBLE) AS {_name(name)}"
+    return _as(found, name)
+
+
 def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequence[Line]) -> str:
     """One SELECT: the key, and a line for each column of the model; what is missing is a comment."""
     wanted = [(_name(name), "") for name in key] + [(line.sql, line.problem) for line in lines]
@@ -215,15 +236,25 @@ def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequenc
 
 
 def _job_yaml(
-    name: str, view: str, seen: SeenInput, model: DescribedModel, *, shown: str, key: Sequence[str], how: str
-) -> str:
+    name: str, view: str, seen: SeenInput, model: DescribedModel, *, shown: str, expected: str,
+    key: Sequence[str], how: str,
+) -> str:  # fmt: skip
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
+    domain = (
+        f"\ndomain: {_flow(dict(model.domain))}   # what training does not score\n" if model.domain else ""
+    )
+    held = (
+        f"  expected: {{features: {_flow(expected)}}}   # what training expects: held to it\n"
+        if expected
+        else ""
+    )
     return (
         f"# yaml-language-server: $schema=../job.schema.json\njob: {name}\n\n"
         f"inputs:\n  {view}: {_flow(seen.said)}\n\n"
         f"features: features.sql\nkey: {_flow(list(key))}   # {how}\n\n"
         f"model:\n  path: {_flow(shown)}\n{columns if model.unnamed is not None else ''}"
-        f"  outputs: {{score: {_flow(model.output)}}}   # the model has {'; '.join(model.outputs)}\n"
+        f"  outputs: {_flow(dict(model.scores) or {'score': model.output})}   "
+        f"# the model has {'; '.join(model.outputs)}\n{held}{domain}"
     )
 
 
@@ -233,6 +264,8 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{_flow(key)}: {_flow(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     text = str(value)
     words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in words

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 
 from nightscore.evaluation.recipes.ensemble import Ensemble
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate, Recipe

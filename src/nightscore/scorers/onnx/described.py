@@ -1,8 +1,9 @@
 """What an .onnx file takes and gives, for whoever writes a job for it."""
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -25,16 +26,26 @@ class DescribedModel:
 
     `takes` has a column for each, unless the model takes one matrix whose columns nothing names: then
     `unnamed` says how many they are, 0 where the file does not say it. `output` is what a job writes, such as
-    `probabilities[1]`; `outputs` are all that the model has, with type and shape, for a person.
+    `probabilities[1]`; `outputs` are all that the model has, with type and shape, for a person. What
+    `nightscore.export` wrote says more of itself: `scores`, the outputs that a job is to have, by their
+    names, `days`, the columns that are dates, as the number of days since 1970-01-01, and `nullable`, the
+    columns of which training had rows without a value, or could have had. `domain` says of columns what the
+    library does not score, as a job's `domain` does.
     """
 
     takes: pa.Schema
     unnamed: int | None
     output: str
     outputs: tuple[str, ...]
+    scores: Mapping[str, str] = field(default_factory=dict)
+    days: frozenset[str] = frozenset()
+    nullable: frozenset[str] = frozenset()
+    domain: Mapping[str, Any] = field(default_factory=dict)
 
     def can_take(self, column: str, kind: pa.DataType) -> bool:
         """Whether values of a type can stand for a column."""
+        if column in self.days and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+            return True
         return serves(kind, self.takes.field(column).type)
 
 
@@ -55,7 +66,25 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
             raise
         return DescribedModel(pa.schema([]), 0, output, outputs)
     width = _width(takes)
-    return DescribedModel(pa.schema([]) if width else takes, width, output, outputs)
+    scores, domain = _said(session, "outputs"), _said(session, "domain")
+    return DescribedModel(
+        pa.schema([]) if width else takes, width, output, outputs,
+        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
+        domain if isinstance(domain, dict) else {},
+    )  # fmt: skip
+
+
+def _names(session: Session, key: str) -> frozenset[str]:
+    said = _said(session, key)
+    return frozenset(map(str, said) if isinstance(said, list) else ())
+
+
+def _said(session: Session, key: str) -> Any:
+    """What a model's metadata says under a key, in JSON; None where it does not."""
+    try:
+        return json.loads(session.metadata.get(key) or "null")
+    except json.JSONDecodeError:
+        return None
 
 
 def _shown(meta: Any, classes: Sequence[int | str]) -> str:

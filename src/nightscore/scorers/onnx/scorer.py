@@ -7,6 +7,9 @@ A model takes its columns in one of two ways:
   of any other shape [rows, …] whose sizes are fixed, a list of that many numbers a row (an embedding), or
   bytes where the model takes uint8 (an image), the last axis running fastest.
 
+A model has no null text. Where the model's metadata says which text it was trained to take for one (key
+`missing`, JSON, column -> text), a null becomes that text; elsewhere it is refused.
+
 An output of rank 2 gives one of its columns, `name[2]`, or a list of all of them, `name[*]`.
 """
 
@@ -86,7 +89,10 @@ class OnnxScorer:
             return {self._inputs[0]: matrix(batch, self._signature.inputs.names, self._matrix_dtype)}
         feeds = {}
         for meta, needed in zip(self._session.inputs, self._signature.inputs, strict=True):
-            feeds[meta.name] = _values(batch.column(needed.name), needed, tuple(meta.shape[1:]))
+            column = batch.column(needed.name)
+            if column.null_count and (code := self._session.missing.get(needed.name)) is not None:
+                column = column.fill_null(code)
+            feeds[meta.name] = _values(column, needed, tuple(meta.shape[1:]))
         return feeds
 
     def _input_schema(self, options: Options) -> pa.Schema:

@@ -102,6 +102,16 @@ class Session:
             return None
         return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
+    @cached_property
+    def missing(self) -> Mapping[str, str]:
+        """What stands for null in a column of texts, as the model's metadata says; empty if it does not."""
+        try:
+            said = json.loads(self.metadata.get("missing") or "{}")
+        except json.JSONDecodeError:
+            return {}
+        texts = said.items() if isinstance(said, dict) else ()
+        return {name: text for name, text in texts if isinstance(text, str)}
+
     def run(self, feeds: Feeds) -> pa.RecordBatch:
         """The output columns for a batch: a row for each row of the feeds.
 

@@ -1,0 +1,2 @@
+from .conversion import Exported as Exported
+from .model import export as export
