@@ -261,7 +261,7 @@ def test_five_commands_lead_to_a_published_day(environment: Environment, tmp_pat
     rows["since"] = (pd.Timestamp("2026-01-07") - pd.to_datetime(rows["last_order"])).dt.days
     names = ["tenure_months", "visits_90d", "spend_90d", "complaints_90d", "since"]
     session = onnxruntime.InferenceSession((demo / "data/models/churn.onnx").read_bytes())
-    chances = session.run(["probabilities"], {"features": rows[names].to_numpy("float32")})[0][:, 1]
+    chances = session.run(["probabilities"], {"features": rows[names].to_numpy("float64")})[0][:, 1]
     assert [row["customer_id"] for row in published] == rows["customer_id"].tolist()
     assert abs(chances - [row["score"] for row in published]).max() < 1e-6
     schema = environment.nightscore("schema", cwd=tmp_path)

@@ -46,7 +46,7 @@ def chances_of_trees(root: Path) -> dict[int, float]:
     rows = customers(root)
     names = ["tenure_months", "visits_90d", "spend_90d", "complaints_90d", "days_since_order"]
     session = onnxruntime.InferenceSession((root / "data/models/churn.onnx").read_bytes())
-    given = session.run(["probabilities"], {"features": rows[names].to_numpy("float32")})[0][:, 1]
+    given = session.run(["probabilities"], {"features": rows[names].to_numpy("float64")})[0][:, 1]
     return dict(zip(rows["customer_id"], given, strict=True))
 
 

@@ -61,22 +61,25 @@ class Exported:
 
     @property
     def block(self) -> str:
-        """The `model:` block of a job.yaml, with the paths as this process wrote them."""
+        """The `model:` block of a job.yaml, with the paths as seen from the current folder, the workspace."""
         outputs = ", ".join(f"{name}: {json.dumps(output)}" for name, output in self.outputs.items())
         loose = f", tolerance: {self.tolerance:g}" if self.tolerance != TOLERANCE else ""
         kind = f"  kind: {self.kind}\n" if self.kind else ""
+        path, expected = _from_here(self.path), _from_here(self.expected)
         return (
-            f"model:\n{kind}  path: {self.path}\n  outputs: {{{outputs}}}\n"
-            f"  expected: {{features: {self.expected}{loose}}}\n"
+            f"model:\n{kind}  path: {path}\n  outputs: {{{outputs}}}\n"
+            f"  expected: {{features: {expected}{loose}}}\n"
         )
 
     def __str__(self) -> str:
         """The block, and in comments what was compared and what to know."""
-        lines = [
-            f"{self.path}: held to the library on {self.rows:,} rows, the furthest {self.furthest:.1e} away",
-            *self.notes,
-        ]
+        away = f"held to the library on {self.rows:,} rows, the furthest {self.furthest:.1e} away"
+        lines = [f"{_from_here(self.path)}: {away}", *self.notes]
         return "".join(f"# {line}\n" for line in lines) + self.block
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 TOLERANCE = 1e-5  # of model.expected: relative above 1, absolute below

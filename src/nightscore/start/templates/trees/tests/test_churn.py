@@ -15,7 +15,7 @@ def test_scores(workspace: Path) -> None:
     rows = nightscore.features(job, DAY)
     session = onnxruntime.InferenceSession((workspace / "data/models/churn.onnx").read_bytes())
     columns = ["tenure_months", "visits_90d", "spend_90d", "complaints_90d", "days_since_order"]
-    values = [rows[name].to_numpy().astype("float32") for name in columns]  # a null is a NaN
+    values = [rows[name].to_numpy().astype("float64") for name in columns]  # a null is a NaN
     chances = session.run(["probabilities"], {"features": np.stack(values, axis=1)})[0]
     expected = dict(zip(rows["customer_id"].to_pylist(), chances[:, 1], strict=True))
 

@@ -1,15 +1,15 @@
-"""Train the model of the job churn: python data/models/train_churn.py (pip install "nightscore[train]").
+"""Train the model of the job churn: `python data/models/train_churn.py`.
+
+It needs `pip install "nightscore[train,export]"`.
 
 Features are what the job itself computes, so there is no second way to compute one. The whole pipeline is the
-model, codes of texts included: nothing of it is written again in SQL.
+model, codes of texts included: nothing of it is written again in SQL. The export writes it, and what
+scikit-learn gives some rows, to which `check` and each night hold the job.
 """
 
 from pathlib import Path
 
-import onnx
 import pyarrow.parquet as pq
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -24,15 +24,10 @@ NUMBERS = ["tenure_months", "visits_90d", "spend_90d", "complaints_90d"]
 
 rows = nightscore.features(nightscore.load("churn", ROOT), DAY).to_pandas()
 rows = rows.merge(pq.read_table(ROOT / "data/lake/left.parquet").to_pandas(), on="customer_id")
-rows = rows.astype(dict.fromkeys(NUMBERS, "float32"))
+features = rows[[*TEXTS, *NUMBERS]].astype(dict.fromkeys(NUMBERS, "float32"))
 prepare = ColumnTransformer(
     [("texts", OneHotEncoder(handle_unknown="ignore"), TEXTS), ("numbers", StandardScaler(), NUMBERS)]
 )
 pipeline = make_pipeline(prepare, LogisticRegression(max_iter=1_000))
-pipeline.fit(rows[[*TEXTS, *NUMBERS]], rows["left"].astype(int))
-
-shapes = [(name, StringTensorType([None, 1])) for name in TEXTS]
-shapes += [(name, FloatTensorType([None, 1])) for name in NUMBERS]
-no_maps = {"zipmap": False}  # probabilities as a tensor
-converted = to_onnx(pipeline, initial_types=shapes, options=no_maps, target_opset=17)
-onnx.save(converted, Path(__file__).with_name("churn.onnx"))
+pipeline.fit(features, rows["left"].astype(int))
+print(nightscore.export(pipeline, features, Path(__file__).parent, name="churn"))
