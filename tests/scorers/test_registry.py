@@ -148,7 +148,7 @@ WRONG = {
     "another_type": "gives y: float; its signature says y: double",
     "fewer": "gives 19 rows for 20 rows",
     "raises": "KeyError: 'no such thing'",
-    "no_batch": "gives int; its signature says y: double",
+    "no_batch": "gives int; allowed: a NumPy array, a pandas or Polars Series",
 }
 
 

@@ -98,11 +98,8 @@ def judge_challengers(
 def read_model_sha256(job: Job, model: str) -> str:
     """The sha256 of a model as it is now. Broken, or NotYet, where it can't be read."""
     try:
-        return (
-            ModelSource(job.workspace, job.spec.model.kind, fetch_model(job.workspace, model).path)
-            .read()
-            .sha256
-        )
+        named = fetch_model(job.workspace, model, job.spec.model.kind)
+        return ModelSource.of(job, named.path).read().sha256
     except ModelError as error:
         raise Broken(str(error)) from error
 

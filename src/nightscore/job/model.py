@@ -134,7 +134,10 @@ class Model(StrictModel):
             ),
         ]
         | None,
-        Field(description="module:function of an installed package, for kind python"),
+        Field(
+            description="module:function of an installed package, for kind python; with path it scores that "
+            "model file"
+        ),
     ] = None
     sha256: Annotated[
         Annotated[str, shaped(r"^[0-9a-f]{64}$", "a sha256, 64 digits 0-9 a-f")] | None,
@@ -195,8 +198,12 @@ class Model(StrictModel):
         self._check_champion()
         if self.columns_override and self.columns is None:
             raise Misplaced(("columns_override",), "stands beside columns, and there are none")
-        if self.kind == "python" and (self.entry is None or self.file is not None):
-            raise Misplaced(("entry",), "kind python takes entry: module:function, and no path")
+        if self.kind == "python" and self.entry is None:
+            raise Misplaced(
+                ("entry",),
+                "kind python takes entry: module:function of an installed package, and path where that "
+                "scores a model file",
+            )
         if self.in_workspace and self.entry is not None:
             raise Misplaced(("entry",), f"kind {self.kind} is the function; leave entry out")
         if self.takes_path and (self.file is None or self.entry is not None):

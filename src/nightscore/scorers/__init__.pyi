@@ -12,6 +12,12 @@ from .errors import ModelChangedError as ModelChangedError
 from .errors import ModelError as ModelError
 from .errors import ScorerFileError as ScorerFileError
 from .foreign import what_it_is as what_it_is
+from .frames import FrameName as FrameName
+from .frames import FRAMES as FRAMES
+from .frames import check_frame as check_frame
+from .frames import table_as_frame as table_as_frame
+from .frames.categories import category as category
+from .function import scorer as scorer
 from .graph_file import external_files as external_files
 from .graph_file import refuse_outside as refuse_outside
 from .hardware import Hardware as Hardware
@@ -32,6 +38,7 @@ from .onnx.runtime import find_devices as find_devices
 from .onnx.runtime import find_plugin_problems as find_plugin_problems
 from .outputs import OutputColumn as OutputColumn
 from .outputs import parse_outputs as parse_outputs
+from .python import hash_entry as hash_entry
 from .python import read_python_model as read_python_model
 from .registry import hash_package_of_kind as hash_package_of_kind
 from .registry import open_scorer as open_scorer

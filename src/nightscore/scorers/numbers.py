@@ -30,6 +30,8 @@ def as_computed(column: pa.Array, kind: pa.DataType) -> pa.Array:
     """
     if _is_list(column.type) and _is_list(kind):
         return _list_as_computed(column, kind)
+    if column.type == kind or pa.types.is_decimal(kind):
+        return column
     if pa.types.is_decimal(column.type):
         column = as_doubles(column)
     if column.type == kind or not _is_number(kind):

@@ -143,8 +143,11 @@ def _module(kind: str) -> object:
 def _files(root: Path) -> list[str]:
     """The files of a workspace that define a scorer; nothing of them runs."""
     there = sorted((root / FOLDER).rglob("*.py"))
+    marks = (f"def {OPEN}(".encode(), b"\n@scorer(")
     return [
-        file.relative_to(root).as_posix() for file in there if f"def {OPEN}(".encode() in file.read_bytes()
+        file.relative_to(root).as_posix()
+        for file in there
+        if any(mark in b"\n" + file.read_bytes() for mark in marks)
     ]
 
 

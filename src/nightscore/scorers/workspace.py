@@ -3,6 +3,8 @@
     def open_scorer(model: ModelFile | None, options: Options) -> Scorer     what the file has to offer
     def variants(device: str) -> list[Variant]                               what it may offer
 
+or, instead of `open_scorer`, one function that `@scorer(…)` decorates (function.py).
+
 The bytes that are hashed are the bytes that run. They run as a module of a private name that nothing on
 sys.path leads to, so that they and a package which a team calls `scorers` never meet. The name holds the
 hash of the bytes and is in sys.modules before they run: what Numba keeps on disk names the module that it
@@ -16,17 +18,18 @@ import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError, ScorerFileError
+from nightscore.scorers.function import FunctionScorer, declared_of, open_function
 from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.variant import Variant, plain_variant_of
 
@@ -76,11 +79,10 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             function fails or gives no scorer of the job's outputs; names the line where one is to blame.
         ModelError: the scorer's own word that it can't serve the model or the options.
     """
-    if not hasattr(load_scorer_module(file), OPEN):
-        offers = ", ".join(_defined(load_scorer_module(file))) or "nothing"
-        raise ScorerFileError(f"{file.name}: has no function {OPEN}(model, options); it has: {offers}")
+    has_open = hasattr(load_scorer_module(file), OPEN)
+    function = None if has_open else _declaring(file)
     _refuse_device(file, options.device)
-    scorer = _called(file, OPEN, model, options)
+    scorer = _called(file, OPEN, model, options) if has_open else _of_function(file, function, model, options)
     signature = getattr(scorer, "signature", None)
     if not isinstance(signature, Signature) or not callable(getattr(scorer, "score", None)):
         raise ScorerFileError(
@@ -100,6 +102,31 @@ def open_file(file: ScorerFile, model: ModelFile | None, options: Options) -> Sc
             "or say model.columns_override: true"
         )
     return CheckedScorer(file, scorer)
+
+
+def _declaring(file: ScorerFile) -> Callable[..., Any]:
+    """The one function of a file that says by `@scorer(…)` what it takes and gives."""
+    module = load_scorer_module(file)
+    found = [name for name in _defined(module) if isinstance(vars(module)[name], FunctionType)]
+    found = [name for name in found if declared_of(vars(module)[name])]
+    if len(found) == 1:
+        return vars(module)[found[0]]  # type: ignore[no-any-return]
+    if found:
+        raise ScorerFileError(
+            f"{file.name}: has {len(found)} functions that @scorer decorates ({', '.join(found)}); allowed: one"
+        )
+    offers = ", ".join(_defined(module)) or "nothing"
+    raise ScorerFileError(
+        f"{file.name}: has no function {OPEN}(model, options), and none that @scorer decorates; it has: {offers}"
+    )
+
+
+def _of_function(
+    file: ScorerFile, function: Any, model: ModelFile | None, options: Options
+) -> FunctionScorer:
+    declared = declared_of(function)
+    assert declared is not None  # noqa: S101 - it was found by it
+    return open_function(file.name, function, declared, model, options)
 
 
 def _defined(module: ModuleType) -> list[str]:

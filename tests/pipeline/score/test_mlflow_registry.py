@@ -150,14 +150,14 @@ def test_a_version_has_one_onnx_file(tmp_path, registry, names):
 
 def test_the_copy_is_written_once_and_a_changed_one_is_refused(tmp_path, registry):
     space = open_workspace(workspace(tmp_path))
-    found = fetch_model(space, "models:/ranker/1")
+    found = fetch_model(space, "models:/ranker/1", "auto")
     copy = tmp_path / found.path
     before = copy.stat().st_mtime_ns
-    assert fetch_model(space, "models:/ranker/1") == found
+    assert fetch_model(space, "models:/ranker/1", "auto") == found
     assert copy.stat().st_mtime_ns == before
     linear_model(copy, (9.0, 9.0))
     with pytest.raises(Broken, match="not the file that was copied from the registry"):
-        fetch_model(space, "models:/ranker/1")
+        fetch_model(space, "models:/ranker/1", "auto")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_what_is_no_uri_is_refused_before_any_registry(tmp_path, uri):
     with pytest.raises(Broken, match="names no model of a registry; allowed: models:/NAME/VERSION or"):
         load("mini", workspace(tmp_path, uri))
     with pytest.raises(Broken, match="names no model of a registry"):
-        fetch_model(open_workspace(tmp_path), uri)
+        fetch_model(open_workspace(tmp_path), uri, "auto")
 
 
 def test_without_mlflow_the_message_names_the_extra_and_reading_a_job_needs_none(tmp_path, registry):

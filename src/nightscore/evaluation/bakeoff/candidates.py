@@ -195,7 +195,7 @@ def _first_that_opens(workload: Workload, path: str, sha256: str, variant: Varia
 
 def _bytes(workload: Workload) -> int:
     """The bytes of the model's file; 0 of a function of a package."""
-    if workload.job.spec.model.kind == "python":
+    if workload.job.spec.model.kind == "python" and workload.job.spec.model.file is None:
         return 0
     return _model(workload).size
 

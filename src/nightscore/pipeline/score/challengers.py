@@ -63,8 +63,8 @@ def _inspect(job: Job, plan: Plan, name: str, path: str, needed: tuple[pa.Schema
     """A challenger as it is now, with the reason if it can't be used; `needed`: outputs, features."""
     challenger = Challenger(name, path)
     try:
-        named = fetch_model(job.workspace, path)
-        file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
+        named = fetch_model(job.workspace, path, job.spec.model.kind)
+        file = ModelSource.of(job, named.path).read()
         challenger = Challenger(name, file.name, file.sha256, named.uri)
         problem = _misfit(_open_scorer(job, plan, challenger), *needed)
     except (Exception, SystemExit) as error:  # other people's models: whatever they raise, theirs are null

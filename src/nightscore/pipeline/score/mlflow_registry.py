@@ -1,6 +1,7 @@
 """Models by their names in a model registry, MLflow's: `models:/ranker@champion`, `models:/ranker/3`.
 
-A name is resolved when a day is planned, to a version and the .onnx file among its artifacts. That file is
+A name is resolved when a day is planned, to a version and the .onnx file among its artifacts; or, where the
+kind of scorer opens other files (a function, a workspace's file), to the one that is not MLflow's own. It is
 copied once to data/models/.registry/<name>/<version>/, with its sha256 beside it, and never written again: a
 plan names a path and a hash, as of any model, and a version that is here needs no registry any more.
 
@@ -19,6 +20,9 @@ from nightscore.scorers import ModelError, external_files, refuse_outside
 from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
+GRAPH = ".onnx"
+ONNX_KINDS = ("auto", "onnx", "trees", "text")
+ABOUT = ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta")  # of MLflow
 # Error codes of MLflow where asking again won't help.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -32,13 +36,13 @@ class NamedModel:
     version: str = ""
 
 
-def fetch_model(workspace: Workspace, name: str) -> NamedModel:
-    """The model that a job names: a path as it is, or for a registry's model the file that was copied here.
+def fetch_model(workspace: Workspace, name: str, kind: str) -> NamedModel:
+    """The model that a job of a kind names: a path as it is, or of a registry the file that was copied here.
 
     Raises:
         NotYet: the registry can't be reached.
-        Broken: it has no such model, version or alias; the version has not exactly one .onnx file; the copy
-            here has been changed; or MLflow is not installed.
+        Broken: it has no such model, version or alias; the version has not exactly one model file (.onnx
+            for the kinds that read that alone); the copy here has been changed; or MLflow is not installed.
     """
     match = REGISTRY_URI.fullmatch(name)
     if match is None:
@@ -48,9 +52,9 @@ def fetch_model(workspace: Workspace, name: str) -> NamedModel:
     model, version, alias = match.groups()
     if version is None:
         version = _version(model, alias, name)
-    path = model_cache.path_of(workspace, model, version)
-    if not path.exists():
-        _copy(model, version, name, path)
+    path = model_cache.find_copy(workspace, model, version)
+    if path is None:
+        path = _copy(workspace, (model, version), name, kind)
     model_cache.refuse_changed(path, workspace.relative(path))
     return NamedModel(workspace.relative(path), name, version)
 
@@ -60,20 +64,38 @@ def _version(model: str, alias: str, uri: str) -> str:
         return str(client.get_model_version_by_alias(model, alias).version)
 
 
-def _copy(model: str, version: str, uri: str, path: Path) -> None:
-    with model_cache.open_download(path) as folder:
+def _copy(workspace: Workspace, named: tuple[str, str], uri: str, kind: str) -> Path:
+    model, version = named
+    with model_cache.open_download(workspace, model, version) as folder:
         with _answers(uri) as client:
             from mlflow.artifacts import download_artifacts
 
             source = client.get_model_version_download_uri(model, version)
             fetched = Path(download_artifacts(artifact_uri=source, dst_path=str(folder)))
-        files = sorted(fetched.rglob("*.onnx")) if fetched.is_dir() else [fetched]
-        if len(files) != 1 or files[0].suffix != ".onnx":
-            names = ", ".join(file.name for file in files) or "none"
-            raise Broken(
-                f"{uri}: version {version} has to have one .onnx file among its artifacts; it has {names}"
-            )
-        model_cache.keep(files[0], path, _beside(files[0], uri))
+        file = _model_file(fetched, kind, f"{uri}: version {version}")
+        path = model_cache.path_of(workspace, model, version, file.suffix)
+        model_cache.keep(file, path, _beside(file, uri) if file.suffix == GRAPH else [])
+        return path
+
+
+def _model_file(fetched: Path, kind: str, what: str) -> Path:
+    """The one model file among the artifacts of a version."""
+    files = sorted(file for file in fetched.rglob("*") if file.is_file()) if fetched.is_dir() else [fetched]
+    graphs = [file for file in files if file.suffix == GRAPH]
+    if kind in ONNX_KINDS:
+        wanted, found = "one .onnx file", graphs
+    else:
+        wanted, found = "one model file", graphs or [file for file in files if not _is_of_mlflow(file, fetched)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(file.name for file in found) or "none"
+    raise Broken(f"{what} has to have {wanted} among its artifacts; it has {names}")
+
+
+def _is_of_mlflow(file: Path, folder: Path) -> bool:
+    """Whether a file says something about the model: its flavours, its environment, an example of its input."""
+    inner = file.relative_to(folder).parts
+    return file.name in ABOUT or "input_example" in file.name or "metadata" in inner[:-1]
 
 
 def _beside(file: Path, uri: str) -> list[str]:

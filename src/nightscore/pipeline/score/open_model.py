@@ -22,6 +22,7 @@ from nightscore.scorers import (
     ScorerFile,
     ScorerFileError,
     Variant,
+    hash_entry,
     hash_package_of_kind,
     is_scorer_file,
     open_scorer,
@@ -73,8 +74,8 @@ def open_job_model(
     if job.spec.model.is_none:
         _refuse_options_of_a_model(job, override, device)
     try:
-        named = fetch_model(job.workspace, override or job.spec.model.name)
-        file = ModelSource(job.workspace, job.spec.model.kind, named.path).read()
+        named = fetch_model(job.workspace, override or job.spec.model.name, job.spec.model.kind)
+        file = ModelSource.of(job, named.path).read()
         pin = job.spec.model.sha256
         if pinned and pin and pin != file.sha256:
             raise ModelError(
@@ -140,7 +141,12 @@ def score_nothing(job: Job, opened: OpenModel) -> None:
 
 
 def code_of_kind(job: Job) -> str:
-    """The sha256 of what brings the job's kind of scorer, a workspace's file or a package; empty for ours."""
+    """The sha256 of the code that scores the job's model: a workspace's file, a package; empty for ours.
+
+    Of a function that is the model itself it is the model's own, and this is empty.
+    """
+    if (entry := ModelSource.of(job, job.spec.model.name).entry):
+        return hash_entry(entry)
     file = scorer_file(job)
     return file.sha256 if file else hash_package_of_kind(plain_variant_of(job.spec.model.kind, "cpu").kind)
 
@@ -151,7 +157,7 @@ def scorer_file(job: Job) -> ScorerFile | None:
     Raises:
         ScorerFileError: it can't be read, or lies outside the workspace.
     """
-    return ModelSource(job.workspace, job.spec.model.kind, job.spec.model.name).scorer()
+    return ModelSource.of(job, job.spec.model.name).scorer()
 
 
 def variants_of(job: Job, device: str) -> list[Variant]:
@@ -221,12 +227,16 @@ def _opening(
 ) -> tuple["ModelSource", str, "OutputNames", Variant, str]:
     """What a model is opened with."""
     model, file = job.spec.model, scorer_file(job)
-    planned_code = (code or file.sha256) if file else ""
+    source = ModelSource.of(job, name)
+    if file:
+        planned_code = code or file.sha256
+    else:
+        planned_code = (code or hash_entry(source.entry)) if source.entry else ""
     columns = tuple(model.columns) if model.columns else None
     named = OutputNames(
         tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override
     )
-    return ModelSource(job.workspace, model.kind, name), sha256, named, variant, planned_code
+    return source, sha256, named, variant, planned_code
 
 
 @dataclass(frozen=True)
@@ -234,20 +244,44 @@ class ModelSource:
     """Where a model of a kind comes from: a file of a workspace, or a function of an installed package.
 
     Where a workspace's scorer holds its formula, `name` is its kind, and the model is the scorer's own file.
+    `entry` is the function that scores a model file, of kind python.
     """
 
     workspace: Workspace
     kind: str
     name: str
+    entry: str = ""
+
+    @classmethod
+    def of(cls, job: Job, name: str) -> "ModelSource":
+        """That of a job's model, or of another one of its kind."""
+        model = job.spec.model
+        entry = model.entry if model.file is not None else None
+        return cls(job.workspace, model.kind, name, entry or "")
 
     def read(self) -> ModelFile:
         """The model as it is now."""
-        if self.kind == "python":
+        if self.kind == "python" and not self.entry:
             return read_python_model(self.name)
         if self.kind == NO_MODEL.name:
             return NO_MODEL
         path = fetched(self.workspace, self.workspace.resolve(self.name))
         return read_model(path, self.workspace.relative(path), functools.partial(fetched, self.workspace))
+
+    def refuse_changed(self, code: str) -> ScorerFile | None:
+        """The workspace's file that the kind is, if it is one.
+
+        Raises:
+            ModelChangedError: the code that scores has another hash than `code`.
+        """
+        scorer = self.scorer()
+        if scorer and scorer.sha256 != code:
+            raise ModelChangedError(_changed(scorer, code))
+        if self.entry and (now := hash_entry(self.entry)) != code:
+            raise ModelChangedError(
+                f"{self.entry}: its package has changed (sha256 {now}, planned {code}); run the day again"
+            )
+        return scorer
 
     def scorer(self) -> ScorerFile | None:
         """The workspace's file that the kind is, as it is now; None where the kind is a name."""
@@ -278,15 +312,13 @@ def close_models() -> None:
 def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Variant, code: str) -> Scorer:
     # Cached by hash: all pieces of a day share one session, and a model or a scorer that is swapped on disk
     # in the middle of a run changes nothing.
-    scorer = source.scorer()
-    if scorer and scorer.sha256 != code:
-        raise ModelChangedError(_changed(scorer, code))
+    scorer = source.refuse_changed(code)
     file = source.read()
     if file.sha256 != sha256:
         raise ModelChangedError(_changed(file, sha256))
     options = Options(
         dict(named.outputs), named.columns, variant.device, variant.threads,
-        named.columns_override, named.max_length_override,
+        named.columns_override, named.max_length_override, source.entry,
     )  # fmt: skip
     # There is no model file besides the scorer's own.
     is_formula = scorer is not None and source.name == source.kind

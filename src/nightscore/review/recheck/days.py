@@ -157,7 +157,7 @@ class _Look:
     def other_model(self) -> ModelResult | None:
         """The model file that scored the day, where it is another one now, or gone."""
         then = self.published.receipt.model
-        if then is None or not self.published.job.spec.model.takes_path:
+        if then is None or self.published.job.spec.model.file is None:
             return None
         return None if _is_there(self.published, then.path, then.sha256) else then
 
@@ -205,7 +205,7 @@ def _request(published: PublishedDay) -> RunRequest:
     job, receipt = published.job, published.receipt
     params = job.own_params(receipt.params)
     then, model = receipt.model, None
-    if then and job.spec.model.takes_path and then.path != job.spec.model.name:
+    if then and job.spec.model.file is not None and then.path != job.spec.model.name:
         model = then.path if _is_there(published, then.path, then.sha256) else None
     return RunRequest(
         params=params, force=True, restate=ASKED, known_at=receipt.known_at or None, model=model

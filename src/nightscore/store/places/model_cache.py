@@ -8,19 +8,35 @@ from pathlib import Path
 
 from nightscore.common import Broken, Workspace, file_sha256, replace_text, write_once
 
-FILE, SUM = "model.onnx", "sha256"
+FILE, SUM = "model", "sha256"
 
 
-def path_of(workspace: Workspace, model: str, version: str) -> Path:
-    """Where the file of a version lies, once it is here."""
-    return workspace.models / ".registry" / model / version / FILE
+def path_of(workspace: Workspace, model: str, version: str, suffix: str) -> Path:
+    """Where the file of a version lies, once it is here; its suffix is that of the registry's file."""
+    return _folder(workspace, model, version) / f"{FILE}{suffix}"
+
+
+def find_copy(workspace: Workspace, model: str, version: str) -> Path | None:
+    """The file of a version, if it is here."""
+    graph = path_of(workspace, model, version, ".onnx")
+    sums = graph.with_name(SUM)
+    if graph.exists() or not sums.exists():
+        return graph if graph.exists() else None
+    if len(sums.read_text().splitlines()) > 1:  # weights of a graph that is not here yet
+        return None
+    return next((file for file in sorted(graph.parent.iterdir()) if file.stem == FILE), None)
+
+
+def _folder(workspace: Workspace, model: str, version: str) -> Path:
+    return workspace.models / ".registry" / model / version
 
 
 @contextlib.contextmanager
-def open_download(path: Path) -> Iterator[Path]:
-    """Open a folder beside `path` for what is downloaded; it is removed at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".copying-", dir=path.parent) as folder:
+def open_download(workspace: Workspace, model: str, version: str) -> Iterator[Path]:
+    """Open a folder beside a version's file for what is downloaded; it is removed at the end."""
+    place = _folder(workspace, model, version)
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".copying-", dir=place) as folder:
         yield Path(folder)
 
 

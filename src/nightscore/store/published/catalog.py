@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from nightscore.common import Broken, NightscoreError, Workspace, open_workspace
-from nightscore.scorers import read_hardware
+from nightscore.scorers import ModelError, check_frame, read_hardware, table_as_frame
 from nightscore.store import delta, erasures, removals, renames, storage
 from nightscore.store.documents.receipt import Receipt
 from nightscore.store.published.receipt_rows import RECEIPTS, CatalogEntry, read_rows
@@ -331,16 +332,39 @@ def query(
     values: Sequence[object] = (),
     *,
     as_reported: bool = False,
-) -> pa.Table:
+    frame: str = "arrow",
+) -> Any:
     """The result of one SELECT over the published tables, each a view of its name.
 
     The connection reads those tables and nothing else. `values` stand for $1, $2, … in the SQL. `as_of` is a
     version of the table receipts or a moment: what was published then. With `as_reported` each day is read as
     it was first published, whatever was published since.
 
+    Returns:
+        A table of Arrow; with `frame` "pandas" or "polars" a data frame, each value as it was published. In
+        pandas an integer or a boolean column with nulls is Int64 or boolean, dates are datetime64, decimals
+        objects.
+
     Raises:
-        Broken: no SELECT, or a mistake in it; lists the tables where one is not known.
+        Broken: no SELECT, or a mistake in it; lists the tables where one is not known. Or no such frame, or
+            its library is not installed.
     """
+    if frame == "arrow":
+        return _query(sql, workspace, as_of, values, as_reported)
+    try:
+        check_frame(frame)
+        return table_as_frame(_query(sql, workspace, as_of, values, as_reported), frame)
+    except ModelError as error:
+        raise Broken(f"query: {error}") from error
+
+
+def _query(
+    sql: str,
+    workspace: Workspace | Path | str | None,
+    as_of: AsOf,
+    values: Sequence[object],
+    as_reported: bool,
+) -> pa.Table:
     space = workspace if isinstance(workspace, Workspace) else open_workspace(workspace)
     while True:
         state = read_catalog(space, as_of)
