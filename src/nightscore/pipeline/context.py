@@ -30,13 +30,13 @@ from nightscore.store import (
     compute_table_proof,
     job_memory_budget,
     library_versions,
-    version_of,
     plan_from_json,
     quote_identifier,
     renames,
     run_folder,
     sound_file,
     storage,
+    version_of,
 )
 
 
