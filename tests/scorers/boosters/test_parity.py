@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from nightscore.scorers import ModelFile, Options, Scorer, check_scorer
+from nightscore.scorers import ModelFile, Options, Scorer, Variant, check_scorer, variants_of_kind
 from nightscore.scorers.boosters.lightgbm import open_lightgbm
 from nightscore.scorers.boosters.xgboost import open_xgboost
 from nightscore.scorers.onnx.scorer import open_onnx
@@ -26,6 +27,7 @@ from tests.scorers.boosters.training import (
     frame,
     of_lightgbm,
     of_xgboost,
+    target,
 )
 from tests.scorers.models import file as onnx_file
 
@@ -87,6 +89,24 @@ def test_scores_are_xgboosts_own(objective: str, raw_format: str, opens: Opens, 
     rows = edges(frame(300, 5))[columns]
     data = file(bytes(model.get_booster().save_raw(raw_format)))
     hold(model, data, opens, objective, rows, model.predict(rows, output_margin=True))
+
+
+def test_an_objective_of_ones_own_gives_the_sums() -> None:
+    """LightGBM's file then names none."""
+    given = frame()[NUMBERS].fillna(0)
+    data = lgb.Dataset(given, target(frame()))
+    options = {"objective": lambda p, seen: (p - seen.get_label(), np.ones_like(p)), "verbose": -1}
+    model = lgb.train(options, data, 4)
+    for opens in (open_lightgbm, open_trees):
+        ours = opens(file(model.model_to_string()), Options({"y": "score"})).score(chunk(given))
+        np.testing.assert_array_equal(ours.column("y").to_numpy(), model.predict(given))
+
+
+def test_the_kernel_is_a_way_to_compute_a_librarys_file() -> None:
+    """Where `device: auto` may choose; it is held to the library, and measured, as every variant."""
+    for kind in ("lightgbm", "xgboost"):
+        assert variants_of_kind(kind, "auto") == [Variant(kind), Variant("trees")]
+    assert variants_of_kind("catboost", "auto") == [Variant("catboost")]
 
 
 def test_lightgbm_takes_a_category_that_was_not_seen_for_a_missing_one() -> None:

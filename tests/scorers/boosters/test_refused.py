@@ -10,6 +10,7 @@ import xgboost as xgb
 
 from nightscore.scorers import ChunkError, ModelError, ModelFile, NotTrees, Options, open_scorer
 from nightscore.scorers.boosters import booster
+from nightscore.scorers.trees import growing
 from tests.scorers.boosters.training import (
     NUMBERS,
     chunk,
@@ -165,6 +166,14 @@ def test_what_is_refused_says_what_to_do(case: str) -> None:
     with pytest.raises(ModelError, match=says) as refused:
         open_scorer(kind, make(), options)
     assert "Stack trace" not in str(refused.value)
+
+
+def test_very_many_conditions_on_categories_are_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says so when it is opened, before it has taken seconds."""
+    monkeypatch.setattr(growing, "MOST_ADDED", 3)
+    for data in (text(), ubj(of_xgboost("reg:squarederror"))):
+        with pytest.raises(NotTrees, match="conditions on categories that take more than 3 nodes; the kind"):
+            open_scorer("trees", data, Options(Y))
 
 
 NOT_TREES = {

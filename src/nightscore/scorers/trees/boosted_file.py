@@ -27,7 +27,7 @@ class BoostedFile:
     """What a reader makes of a file.
 
     `finish` makes of the sums [targets, rows] an output [rows], or [rows, numbers], by its name; `widths` are
-    the numbers a row of each, 0 for one alone. `kind` is what runs the file where the kernel can't.
+    the numbers a row of each, 0 for one alone.
     """
 
     columns: CodedColumns

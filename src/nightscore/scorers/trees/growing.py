@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nightscore.scorers.trees.forest import BRANCH_MODES, LEAF_MODE, Forest
+from nightscore.scorers.trees.forest import BRANCH_MODES, LEAF_MODE, Forest, NotTrees
 
 LESS, AT_MOST = BRANCH_MODES.index("BRANCH_LT"), BRANCH_MODES.index("BRANCH_LEQ")
+MOST_ADDED = 100_000  # conditions for categories: beyond, opening takes seconds, and the library is faster
 
 Array = npt.NDArray[Any]
 
@@ -81,7 +82,7 @@ class Growing:
     """A forest that grows; `dtype` is what the library compares and sums in."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype, self._count = dtype, 0
+        self._dtype, self._count, self._added = dtype, 0, 0
         self._roots: list[int] = []
         self._parts: dict[str, list[Array]] = {
             name: []
@@ -89,8 +90,15 @@ class Growing:
         }
 
     def add(self, tree: Tree, target: int) -> None:
-        """One more tree, whose leaves are added to a target."""
+        """One more tree, whose leaves are added to a target.
+
+        Raises:
+            NotTrees: its conditions on categories are too many.
+        """
         inner, ends, more = len(tree.features), len(tree.leaves), len(tree.added)
+        self._added += more
+        if self._added > MOST_ADDED:
+            raise NotTrees(f"conditions on categories that take more than {MOST_ADDED:,} nodes")
         for node, asked in tree.asked.items():
             tree.features[node], tree.cuts[node], tree.missing[node] = asked.feature, asked.cut, asked.missing
             tree.left[node], tree.right[node] = asked.left, asked.right

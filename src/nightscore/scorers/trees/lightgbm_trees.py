@@ -45,17 +45,16 @@ def read_lightgbm(model: ModelFile, options: Options) -> BoostedFile:
         ModelError: it is none of LightGBM, or its columns can't be told.
     """
     head = read_lightgbm_head(model)
-    columns = coded_columns(model.name, head, options)
+    columns, growing = coded_columns(model.name, head, options), Growing(DOUBLE)
     try:
-        trees = [_tree(fields(block)) for block in _blocks(model.data.decode())]
-        finish = _Finish(head, len(trees))
+        blocks = _blocks(model.data.decode())
+        finish = _Finish(head, len(blocks))
+        for i, block in enumerate(blocks):
+            growing.add(_tree(fields(block)), i % head.per_iteration)
     except NotTrees as error:
         raise NotTrees(f"{model.name}: not for the kind trees: {error}; the kind lightgbm runs it") from error
     except (KeyError, ValueError, IndexError) as error:
         raise NotTrees(f"{model.name}: a model of lightgbm that can't be read: {error!r:.200}") from error
-    growing = Growing(DOUBLE)
-    for i, tree in enumerate(trees):
-        growing.add(tree, i % head.per_iteration)
     return BoostedFile(columns, head.widths, growing.forest(head.per_iteration), finish)
 
 
