@@ -275,7 +275,7 @@ MISTAKES = {
     "model key misspelt": (changed("  outputs:", "  columns_:"), 29, "model.columns_", "unknown key; did you mean columns?"),
     "model without outputs": (changed("  outputs:                            # 29\n    score: \"probabilities[1]\"", "# 29\n#"), 25, "model.outputs", "is missing"),
     "model without path": (changed("  path: data/models/m.onnx", "  #"), 25, "model", "kind auto takes path: a model file, and no entry"),
-    "file without its function": (changed("  path: data/models/m.onnx", "  kind: python\n  path: m.onnx"), 25, "model.entry", "kind python takes entry"),
+    "file without its function": (changed("  path: data/models/m.onnx", "  kind: python\n  path: m.onnx"), 25, "model", "kind python takes entry"),
     "function of another kind": (changed("  path: data/models/m.onnx", "  kind: onnx\n  path: m.onnx\n  entry: a.b:c"), 27, "model.path", "kind onnx takes path: a model file, and no entry"),
     "function that is a path": (changed("  path: data/models/m.onnx", "  kind: python\n  entry: a/b.py"), 27, "model.entry", "'a/b.py' is not allowed"),
     "kind outside of scorers": (changed("  path: data/models/m.onnx", "  kind: ../x.py\n  path: m.onnx"), 26, "model.kind", "'../x.py' is not allowed: the name of a kind, such as onnx, or a file of the workspace, such as scorers/mine.py"),

@@ -1,4 +1,6 @@
-"""Frames of functions: what goes in keeps its values and types, what comes out is held to what is declared."""
+"""Frames of functions: values and types are kept on the way in, and what comes out is held to what is declared."""
+
+# ruff: noqa: E501, ARG005 - a case is one line
 
 import datetime as dt
 import io
@@ -16,12 +18,12 @@ import pytest
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError, ModelError
 from nightscore.scorers.frames import as_frame, table_as_frame
-from nightscore.scorers.function import declared_of, open_function, scorer
 from nightscore.scorers.frames.categories import category
+from nightscore.scorers.function import declared_of, open_function, scorer
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.testing import check_scorer
 
-UTC, BERLIN = dt.timezone.utc, ZoneInfo("Europe/Berlin")
+UTC, BERLIN = dt.UTC, ZoneInfo("Europe/Berlin")
 MOMENT = dt.datetime(2026, 3, 29, 1, 30, 0, 123456)
 # Arrow's type, two values as Python has them, the dtype that a pandas user expects, and Polars' type.
 TYPES: dict[str, tuple[pa.DataType, list[Any], str, str]] = {
@@ -57,7 +59,9 @@ def same(given: Any, expected: Any) -> bool:
     if isinstance(expected, list):
         return len(given) == len(expected) and all(map(same, given, expected))
     if isinstance(expected, dt.datetime):
-        return bool(given == pd.Timestamp(expected).as_unit("us") and given.utcoffset() == expected.utcoffset())
+        return bool(
+            given == pd.Timestamp(expected).as_unit("us") and given.utcoffset() == expected.utcoffset()
+        )
     if isinstance(expected, dt.date):
         return bool(pd.Timestamp(given).date() == expected if expected.year > 1677 else given.year == 1)
     return bool(given == expected)
@@ -162,7 +166,7 @@ def test_a_function_of_each_frame_keeps_the_contract_and_gives_the_same(frame: s
     if frame == "polars":
         pytest.importorskip("polars")
     nullable = frame == "pandas nullable"
-    f = opened(FUNCTIONS[frame], frame=frame.split()[0], nullable=nullable)
+    f = opened(FUNCTIONS[frame], frame=frame.split(maxsplit=1)[0], nullable=nullable)
     before = CHUNK.to_pylist()
     check_scorer(f, CHUNK)
     assert CHUNK.to_pylist() == before
@@ -202,9 +206,9 @@ WRONG = {
     "a list": (lambda f: f["a"].tolist(), "gives list; allowed"),
     "sorted": (lambda f: f.sort_values("b")["a"], "output 'y' has another index than the frame: it begins with 39, 38, 37, 36, 35, and the frame's is 0 to 39"),
     "of a group": (lambda f: f.set_index("b")["a"], "output 'y' has another index than the frame: it begins with 39.0"),
-    "a frame sorted": (lambda f: f.sort_values("b")[["a"]].set_axis(["y"], axis=1), "has another index"),
+    "a frame sorted": (lambda f: f.sort_values("b")[["a"]].set_axis(["y"], axis=1), "output 'y' has another index"),
     "labels": (lambda f: (f["a"] > 1).astype(int), "output 'y' is int64; declared is double"),
-    "wider": (lambda f: f["a"].astype(object).map(str), "output 'y' is string; declared is double"),
+    "wider": (lambda f: f["a"].astype(object).map(str), "output 'y' is large_string; declared is double"),
     "mixed": (lambda f: np.array([1.5, "x"] * 20, dtype=object), "output 'y' is no column of one type"),
     "both classes": (lambda f: f.to_numpy(), "gives 2 columns, an array of shape (40, 2), for 1 outputs (y); take the ones that are meant, such as predict_proba(df)[:, 1]"),
     "other names": (lambda f: f, "gives the columns a, b; its declared outputs are y"),
@@ -229,7 +233,12 @@ def test_an_infinite_score_is_refused_and_a_missing_one_is_nan() -> None:
 
 def test_several_outputs_and_other_types_come_back() -> None:
     """Texts, moments and lists; by name, not by place."""
-    outputs = {"p": "float32", "why": "string", "at": pa.timestamp("us", "UTC"), "both": pa.list_(pa.float64())}
+    outputs = {
+        "p": "float32",
+        "why": "string",
+        "at": pa.timestamp("us", "UTC"),
+        "both": pa.list_(pa.float64()),
+    }
 
     def both(frame: pd.DataFrame) -> dict[str, Any]:
         at = pd.Series(pd.Timestamp("2026-01-07 12:00", tz="Europe/Berlin"), index=frame.index)
@@ -254,7 +263,11 @@ def test_categories_are_those_that_are_declared_in_each_chunk(frame: str) -> Non
         if frame == "pandas":
             seen.add(given["plan"].dtype)
             return given["plan"].cat.codes.astype("int64")
-        return given["plan"].to_physical().cast(int) if frame == "polars" else given["plan"].indices.cast("int64")
+        return (
+            given["plan"].to_physical().cast(int)
+            if frame == "polars"
+            else given["plan"].indices.cast("int64")
+        )
 
     texts = pa.RecordBatch.from_pydict({"plan": ["plus", "basic", "plus"]})
     known = category(["basic", "plus", "pro"], ordered=True)
@@ -264,11 +277,15 @@ def test_categories_are_those_that_are_declared_in_each_chunk(frame: str) -> Non
     if frame == "pandas":
         assert seen == {pd.CategoricalDtype(["basic", "plus", "pro"], ordered=True)}
     other = pa.RecordBatch.from_pydict({"plan": ["plus", "gold"]})
-    says = "column 'plan' holds 'gold' in row 1 of the chunk, which is none of its categories (basic, plus, pro)"
+    says = (
+        "column 'plan' holds 'gold' in row 1 of the chunk, which is none of its categories (basic, plus, pro)"
+    )
     with pytest.raises(ChunkError, match=re.escape(says)):
         f.score(other)
     if frame == "pandas":
-        lenient = opened(codes, {"plan": category(["basic", "plus"], unknown="null")}, {"y": "int64"}, frame=frame)
+        lenient = opened(
+            codes, {"plan": category(["basic", "plus"], unknown="null")}, {"y": "int64"}, frame=frame
+        )
         assert lenient.score(other)["y"].to_pylist() == [1, -1]
 
 
@@ -313,5 +330,7 @@ def test_a_frame_whose_library_is_missing_names_the_extra(monkeypatch: pytest.Mo
     import sys
 
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(ModelError, match=r"f: frame 'polars' needs the package polars: pip install \"nightscore\[polars"):
+    with pytest.raises(
+        ModelError, match=r"f: frame 'polars' needs the package polars: pip install \"nightscore\[polars"
+    ):
         opened(lambda f: f, frame="polars")

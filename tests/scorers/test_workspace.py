@@ -86,7 +86,8 @@ MISTAKES = {
     "it exits": ("import sys\nsys.exit(3)\n", r"^scorers/mine\.py:2: can't be loaded: SystemExit: 3$"),
     "no open_scorer": (
         "import json\ndef open(m, o): ...\n",
-        r"^scorers/mine\.py: has no function open_scorer\(model, options\), and none that @scorer decorates; it has: open$",
+        r"^scorers/mine\.py: has no function open_scorer\(model, options\), and none with @scorer; "
+        r"it has: open$",
     ),
     "another signature": (
         "def open_scorer(model): ...\n",

@@ -15,7 +15,7 @@ TemplateName = Annotated[
     Parameter(
         help="trees: a LightGBM model with missing values, and a list of offers by SQL. onnx: a scikit-learn "
         "pipeline with texts, as one ONNX file. topk: pairs of customer and product, ranked lists by SQL. "
-        "python: a formula in a Python file of the workspace."
+        "python: a function in a Python file of the workspace."
     ),
 ]
 

@@ -12,8 +12,8 @@ from .errors import ModelChangedError as ModelChangedError
 from .errors import ModelError as ModelError
 from .errors import ScorerFileError as ScorerFileError
 from .foreign import what_it_is as what_it_is
-from .frames import FrameName as FrameName
 from .frames import FRAMES as FRAMES
+from .frames import FrameName as FrameName
 from .frames import check_frame as check_frame
 from .frames import table_as_frame as table_as_frame
 from .frames.categories import category as category

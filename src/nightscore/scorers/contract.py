@@ -46,8 +46,8 @@ class Options:
     `outputs` are the columns to give: name -> output of the model, with an index for one of rank 2.
     `columns` are the columns of the model's matrix, in order, where the job names them; `columns_override`
     says that they are meant, though the model's own list is another; `max_length_override` that the
-    metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute, and
-    `threads` how many threads one call of `score` may use. `entry` is the function that scores the model file,
+    metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute,
+    `threads` how many threads one call of `score` may use. `entry` is the function that scores a model file,
     of kind python.
     """
 
@@ -105,14 +105,14 @@ def refuse_unlike(batch: Any, outputs: pa.Schema, rows: int, name: str) -> None:
 
 def serves(given: pa.DataType, needed: pa.DataType) -> bool:
     """Whether values of one type can stand for a model's."""
-    if given == needed:
-        return True
+    return bool(given == needed) or _serves_another(given, needed)
+
+
+def _serves_another(given: pa.DataType, needed: pa.DataType) -> bool:
     if pa.types.is_fixed_size_list(needed):
         return _serves_tensor(given, needed)
     if pa.types.is_list(needed):
         return _is_list(given) and serves(given.value_type, needed.value_type)
-    if pa.types.is_string(needed):
-        return bool(pa.types.is_string(given) or pa.types.is_large_string(given))
     if not is_numeric_type(needed):
         return _serves_no_number(given, needed)
     if pa.types.is_boolean(needed):
@@ -136,12 +136,16 @@ def _serves_no_number(given: pa.DataType, needed: pa.DataType) -> bool:
     """Whether moments, spans of time or bytes are those of another unit or width; a date is no moment."""
     if pa.types.is_timestamp(needed):
         return pa.types.is_timestamp(given) and (given.tz is None) == (needed.tz is None)
-    if pa.types.is_large_string(needed):
-        return bool(pa.types.is_string(given))
-    if pa.types.is_binary(needed) or pa.types.is_large_binary(needed):
-        return bool(pa.types.is_binary(given) or pa.types.is_large_binary(given))
-    kinds = (pa.types.is_time, pa.types.is_duration)
+    kinds = (_is_text, _is_bytes, pa.types.is_time, pa.types.is_duration)
     return any(kind(given) and kind(needed) for kind in kinds)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _hint(needed: pa.DataType) -> str:

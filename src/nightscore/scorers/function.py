@@ -27,7 +27,7 @@ from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 Predict = TypeVar("Predict", bound=Callable[..., Any])
 Load = Callable[[BinaryIO], Any]
-Kind = pa.DataType | Category | str
+Kind = Any  # pa.DataType, Category, or the name of a type
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def scorer(
             given to a function of `arrow` alone.
         load: called once in each process with the job's model file, open for reading (`joblib.load`, …);
             what it gives is the function's second argument. None: the function takes no model file.
-        nullable: with pandas, integers and booleans are Int64 and boolean, with NA for a null; without, a null
-            in one of them is an error.
+        nullable: with pandas, integers and booleans are Int64 and boolean, with NA for a null; without, a
+            null in one of them is an error.
 
     Raises:
         TypeError: a type or a frame that is none.
@@ -197,7 +197,9 @@ def _type(what: str, kind: Any) -> pa.DataType:
         try:
             return pa.type_for_alias(kind)
         except ValueError as error:
-            raise TypeError(f"{what} is {kind!r}; allowed: a type of Arrow, such as float64, string") from error
+            raise TypeError(
+                f"{what} is {kind!r}; allowed: a type of Arrow, such as float64, string"
+            ) from error
     if not isinstance(kind, pa.DataType) or pa.types.is_dictionary(kind):
         raise TypeError(
             f"{what} is {kind!r:.100}; allowed: a type of Arrow, its name, or category([…]) with all values "

@@ -16,11 +16,11 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Scorer
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
-from nightscore.scorers.frames.categories import category as category
-from nightscore.scorers.function import FunctionScorer, declared_of, open_function
-from nightscore.scorers.function import scorer as scorer
+from nightscore.scorers.function import FunctionScorer, declared_of, open_function, scorer
 from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.registry import hash_package
+from nightscore.scorers.package_hash import hash_package
+
+__all__ = ["hash_entry", "open_python", "read_python_model", "scorer"]
 
 
 def read_python_model(entry: str) -> ModelFile:
@@ -42,13 +42,14 @@ def hash_entry(entry: str) -> str:
 
 
 def open_python(model: ModelFile, options: Options) -> Scorer:
-    """A scorer for a function of an installed package: `options.entry` with `model`, its model file, or
-    without an entry the function that is the model itself.
+    """A scorer for a function of an installed package.
+
+    It is `options.entry`, and `model` its model file; without an entry the function is the model itself.
 
     Raises:
         ModelError: it can't be imported, has no signature, or does not give an output that is asked for; or
             as `open_function`.
-    """  # fmt: skip
+    """
     entry = options.entry or model.data.decode()
     if options.device not in ("auto", "cpu"):
         raise ModelError(

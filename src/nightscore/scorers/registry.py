@@ -11,15 +11,14 @@ the kind can compute on a device or, for `auto`, on any; each is held to the pla
 """
 
 import difflib
-import hashlib
 import importlib
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 from nightscore.scorers.contract import Opens, Options, Scorer
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.package_hash import hash_package
 from nightscore.scorers.variant import Variant, plain_variant_of
 from nightscore.scorers.workspace import (
     OPEN,
@@ -95,28 +94,6 @@ def scorer_kinds(root: Path | None = None) -> list[str]:
     """Every kind that there is here: ours, those of packages, and the files of a workspace's folder."""
     names = [*BUILT_IN_KINDS, *sorted(set(_installed()) - set(BUILT_IN_KINDS))]
     return names if root is None else names + _files(root)
-
-
-def hash_package(module: str) -> str:
-    """The sha256 of an installed package's code: what stands for its version, and never forgets to change.
-
-    Raises:
-        ModelError: there is no such package.
-    """
-    top = module.partition(".")[0]
-    try:
-        spec = find_spec(top)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ModelError(f"no installed package {top!r}")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*")) if spec.submodule_search_locations else [origin]
-    digest = hashlib.sha256()
-    for file in (f for f in files if f.is_file() and "__pycache__" not in f.parts):
-        digest.update(f"{file.relative_to(origin.parent)}\0{file.stat().st_size}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def hash_package_of_kind(kind: str) -> str:

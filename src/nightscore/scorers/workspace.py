@@ -113,11 +113,11 @@ def _declaring(file: ScorerFile) -> Callable[..., Any]:
         return vars(module)[found[0]]  # type: ignore[no-any-return]
     if found:
         raise ScorerFileError(
-            f"{file.name}: has {len(found)} functions that @scorer decorates ({', '.join(found)}); allowed: one"
+            f"{file.name}: has {len(found)} functions with @scorer ({', '.join(found)}); allowed: one"
         )
     offers = ", ".join(_defined(module)) or "nothing"
     raise ScorerFileError(
-        f"{file.name}: has no function {OPEN}(model, options), and none that @scorer decorates; it has: {offers}"
+        f"{file.name}: has no function {OPEN}(model, options), and none with @scorer; it has: {offers}"
     )
 
 

@@ -42,7 +42,7 @@ TEMPLATES_BY_NAME = {
         "SELECT * FROM top_products ORDER BY customer_id, rank LIMIT 6",
     ),
     "python": Template(
-        "a formula in a Python file of the workspace", "customer_value", samples.customers_files,
+        "a function in a Python file of the workspace", "customer_value", samples.customers_files,
         "SELECT tier, count(*) AS customers, round(sum(value)) AS euros FROM value_tiers GROUP BY tier",
     ),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Models by their names in a registry: a real MLflow store on disk, resolved when a day is planned."""
 
 import logging
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from nightscore.job.loader import load
 from nightscore.pipeline import executors
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.steps import check_job
+from nightscore.store.published.catalog import query
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 URI = "models:/ranker@champion"
@@ -110,6 +112,41 @@ def test_weights_beside_a_model_come_with_it(tmp_path, registry, made):
     data.write_bytes(bytes(8))
     with pytest.raises(Broken, match="not the file that was copied from the registry"):
         executors.run(load("mini", root), DAYS[1])
+
+
+FUNCTION = """\
+import pickle
+from nightscore.scorers import scorer
+
+@scorer(inputs={"a": "float64"}, outputs={"y": "float64"}, frame="numpy", load=pickle.load)
+def times(rows, factor):
+    return rows[:, 0] * factor
+"""
+
+
+def test_a_function_opens_the_file_that_is_not_mlflows_own(tmp_path, registry, made):
+    """As MLflow's flavour of scikit-learn lays it out; two such files are refused, and this one as ONNX."""
+    folder = made[2] / "pickled"
+    folder.mkdir()
+    for name in ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "input_example.json"):
+        (folder / name).write_text("x: 1")
+    (folder / "model.pkl").write_bytes(pickle.dumps(2.5))
+    version = registry.create_model_version("ranker", folder.as_uri()).version
+    function = f'kind: scorers/times.py\n  path: "models:/ranker/{version}"'
+    root = make_workspace(tmp_path / "w", rows=50, job=JOB.replace(PATH, function))
+    (root / "scorers").mkdir()
+    (root / "scorers/times.py").write_text(FUNCTION)
+    model = executors.run(load("mini", root), DAYS[0]).model
+    assert (model.path, model.version) == (f"data/models/.registry/ranker/{version}/model.pkl", str(version))
+    assert model.sha256 == file_sha256(folder / "model.pkl")
+    scores = query("SELECT a, score FROM mini_scores", root)
+    assert scores["score"].to_pylist() == [2.5 * a for a in scores["a"].to_pylist()]
+    with pytest.raises(Broken, match=r"has to have one .onnx file among its artifacts; it has none"):
+        fetch_model(open_workspace(workspace(tmp_path / "other")), f"models:/ranker/{version}", "auto")
+    (folder / "scaler.pkl").write_bytes(b"x")
+    again = registry.create_model_version("ranker", folder.as_uri()).version
+    with pytest.raises(Broken, match=r"has to have one model file .* it has model.pkl, scaler.pkl"):
+        fetch_model(open_workspace(root), f"models:/ranker/{again}", "scorers/times.py")
 
 
 def unreachable(monkeypatch):

@@ -13,7 +13,7 @@ from nightscore.scorers import ModelFile
 
 PLANS = ["basic", "plus", "pro"]
 NUMBERS, COLUMNS = ["balance", "age"], ["balance", "plan", "age", "store"]
-FEW = {"n_estimators": 12, "random_state": 0}
+FEW = {"n_estimators": 12, "random_state": 0, "n_jobs": 1}
 ROWS = 1500
 
 

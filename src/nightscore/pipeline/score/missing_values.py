@@ -58,7 +58,7 @@ def filled(job: Job, chunk: pa.RecordBatch, inputs: pa.Schema) -> pa.RecordBatch
 
 
 def _converts(job: Job, column: pa.Array) -> bool:
-    kind = column.type.value_type if pa.types.is_nested(column.type) else column.type
+    kind = getattr(column.type, "value_type", column.type)
     if pa.types.is_decimal(kind):
         return True
     # Integers with a null stay what they are: the scorer says that no number stands for it.

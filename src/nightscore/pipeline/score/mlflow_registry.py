@@ -85,7 +85,10 @@ def _model_file(fetched: Path, kind: str, what: str) -> Path:
     if kind in ONNX_KINDS:
         wanted, found = "one .onnx file", graphs
     else:
-        wanted, found = "one model file", graphs or [file for file in files if not _is_of_mlflow(file, fetched)]
+        wanted, found = (
+            "one model file",
+            graphs or [file for file in files if not _is_of_mlflow(file, fetched)],
+        )
     if len(found) == 1:
         return found[0]
     names = ", ".join(file.name for file in found) or "none"
@@ -93,7 +96,7 @@ def _model_file(fetched: Path, kind: str, what: str) -> Path:
 
 
 def _is_of_mlflow(file: Path, folder: Path) -> bool:
-    """Whether a file says something about the model: its flavours, its environment, an example of its input."""
+    """Whether a file is about the model: its flavours, its environment, an example of its input."""
     inner = file.relative_to(folder).parts
     return file.name in ABOUT or "input_example" in file.name or "metadata" in inner[:-1]
 

@@ -145,7 +145,7 @@ def code_of_kind(job: Job) -> str:
 
     Of a function that is the model itself it is the model's own, and this is empty.
     """
-    if (entry := ModelSource.of(job, job.spec.model.name).entry):
+    if entry := ModelSource.of(job, job.spec.model.name).entry:
         return hash_entry(entry)
     file = scorer_file(job)
     return file.sha256 if file else hash_package_of_kind(plain_variant_of(job.spec.model.kind, "cpu").kind)
@@ -228,10 +228,8 @@ def _opening(
     """What a model is opened with."""
     model, file = job.spec.model, scorer_file(job)
     source = ModelSource.of(job, name)
-    if file:
-        planned_code = code or file.sha256
-    else:
-        planned_code = (code or hash_entry(source.entry)) if source.entry else ""
+    now = file.sha256 if file else source.entry and hash_entry(source.entry)
+    planned_code = now and (code or now)
     columns = tuple(model.columns) if model.columns else None
     named = OutputNames(
         tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override

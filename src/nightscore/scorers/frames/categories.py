@@ -47,7 +47,7 @@ class Category:
 def category(
     values: Sequence[str] | Sequence[int], *, ordered: bool = False, unknown: Literal["fail", "null"] = "fail"
 ) -> Category:
-    """Declare the categories of a column, those of the training: `inputs={"plan": category(["basic", "plus"])}`.
+    """Declare all categories of a column, those of the training, such as `category(["basic", "plus"])`.
 
     Args:
         values: all of them, texts or integers, in the order of their codes.
@@ -66,4 +66,4 @@ def category(
         )
     if unknown not in ("fail", "null"):
         raise TypeError(f"category(…, unknown={unknown!r}): allowed: 'fail', 'null'")
-    return Category(listed, ordered, unknown)
+    return Category(listed, ordered, unknown)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ lists of integers with a null in them are lists, and no arrays of floats.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +22,7 @@ MASKED = {
     pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
     pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(),
 }  # fmt: skip
+IS_OBJECT = pd.Series(["x"]).dtype == np.dtype(object)
 TEXT = pd.Series(["x"]).dtype  # of a column of texts: str since pandas 3, object before
 
 
@@ -36,7 +38,7 @@ def chunk_as_pandas(chunk: pa.RecordBatch, nullable: bool) -> pd.DataFrame:
 
 
 def table_as_pandas(table: pa.Table) -> pd.DataFrame:
-    """A table as a data frame; a column of integers or booleans is nullable (Int64, boolean) if it has nulls."""
+    """A table as a data frame; integers and booleans are nullable (Int64, boolean) where they have nulls."""
     columns = [_series(column, column.null_count > 0) for column in table.columns]
     return _frame(table.column_names, columns, table.num_rows)
 
@@ -53,7 +55,7 @@ def _series(column: pa.Array | pa.ChunkedArray, nullable: bool) -> Any:
         column = column.cast(column.type.storage_type) if not _is_uuid(column.type) else column
     if _has_objects(column.type):
         return pd.Series(column.to_pylist(), dtype=object)
-    if _is_text(column.type) and TEXT != object:  # else it would follow from the values
+    if _is_text(column.type) and not IS_OBJECT:  # else it would follow from the values
         return pd.Series(TEXT.__from_arrow__(column))
     dtypes = MASKED.get if nullable else None
     return column.to_pandas(types_mapper=dtypes, date_as_object=False)
@@ -80,6 +82,6 @@ def _refuse_nulls(chunk: pa.RecordBatch) -> None:
             row = pc.index(column.is_null(), True).as_py()
             raise MissingValueError(
                 f"column {field.name!r} ({field.type}) has {column.null_count} null values, the first in row "
-                f"{row} of the chunk, and pandas has none of this type; declare it as float64 (a null is NaN), "
-                "declare nullable=True (Int64 and boolean, with NA), or give it a value in the features SQL"
+                f"{row} of the chunk, and pandas has none of this type; declare it as float64 (a null is "
+                "NaN) or nullable=True (Int64 and boolean, with NA), or give it a value in the features SQL"
             )

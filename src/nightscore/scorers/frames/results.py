@@ -1,4 +1,4 @@
-"""What a function gives -> Arrow, in the types that it declares: NumPy, pandas, Polars, Arrow, or a dict of them.
+"""What a function gives (NumPy, pandas, Polars, Arrow, a dict of them) -> Arrow, in its declared types.
 
 Nothing is guessed: as many rows, under the index of the frame, and no type but the declared one or a narrower
 one of its kind. A pandas index that is another is refused, also where it holds the same labels in another
@@ -63,20 +63,9 @@ def _columns(result: Any, outputs: pa.Schema, name: str) -> Mapping[str, Any]:
     if isinstance(result, Mapping):
         return result
     if isinstance(result, pa.Table) or _is_frame(result, "DataFrame"):
-        names = [str(column) for column in getattr(result, "column_names", None) or list(result.columns)]
-        if len(set(names)) < len(names):
-            raise ContractError(f"{name}: gives two columns of one name: {_listed(names)}")
-        if _library(result) == "pandas":
-            return {column: result.iloc[:, i] for i, column in enumerate(names)}
-        return {column: result[column] for column in names}
+        return _of_frame(result, name)
     if isinstance(result, np.ndarray) and result.ndim == 2 and not _is_list_output(outputs):
-        if result.shape[1] == len(outputs):
-            return {field.name: result[:, i] for i, field in enumerate(outputs)}
-        raise ContractError(
-            f"{name}: gives {result.shape[1]} columns, an array of shape {result.shape}, for "
-            f"{len(outputs)} outputs ({_listed(outputs.names)}); take the ones that are meant, such as "
-            "predict_proba(df)[:, 1]"
-        )
+        return _of_matrix(result, outputs, name)
     if not _is_array(result):
         raise ContractError(f"{name}: gives {type(result).__name__}; allowed: {ALLOWED}")
     if len(outputs) != 1:
@@ -84,6 +73,25 @@ def _columns(result: Any, outputs: pa.Schema, name: str) -> Mapping[str, Any]:
             f"{name}: gives one column for the outputs {_listed(outputs.names)}; give a dict or a DataFrame"
         )
     return {outputs.names[0]: result}
+
+
+def _of_frame(result: Any, name: str) -> Mapping[str, Any]:
+    names = [str(column) for column in getattr(result, "column_names", None) or list(result.columns)]
+    if len(set(names)) < len(names):
+        raise ContractError(f"{name}: gives two columns of one name: {_listed(names)}")
+    if _library(result) == "pandas":
+        return {column: result.iloc[:, i] for i, column in enumerate(names)}
+    return {column: result[column] for column in names}
+
+
+def _of_matrix(result: Any, outputs: pa.Schema, name: str) -> Mapping[str, Any]:
+    if result.shape[1] == len(outputs):
+        return {field.name: result[:, i] for i, field in enumerate(outputs)}
+    raise ContractError(
+        f"{name}: gives {result.shape[1]} columns, an array of shape {result.shape}, for "
+        f"{len(outputs)} outputs ({_listed(outputs.names)}); take the ones that are meant, such as "
+        "predict_proba(df)[:, 1]"
+    )
 
 
 def _is_list_output(outputs: pa.Schema) -> bool:
@@ -139,17 +147,12 @@ def _refuse_index(index: Any, rows: int, what: str) -> None:
 
 def _arrow(values: Any, what: str) -> pa.Array:
     """A column as Arrow takes it, in the type that its values have."""
+    if _library(values) == "polars":
+        values = values.to_arrow()
+    if isinstance(values, np.ndarray) and values.ndim > 1:
+        values = list(values.reshape(len(values), -1))
     try:
-        if _library(values) == "polars":
-            values = values.to_arrow()
-        if isinstance(values, np.ndarray) and values.ndim > 1:
-            array = pa.array(list(values.reshape(len(values), -1))) if len(values) else pa.array([], pa.null())
-        elif isinstance(values, pa.Array):
-            array = values
-        elif isinstance(values, pa.ChunkedArray):
-            array = values.combine_chunks()
-        else:
-            array = pa.array(values, from_pandas=True)
+        array = values if _library(values) == "pyarrow" else pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise ContractError(f"{what} is no column of one type: {error}") from error
     if isinstance(array, pa.ChunkedArray):
