@@ -36,6 +36,7 @@ from nightscore.store import (
     run_folder,
     sound_file,
     storage,
+    version_of,
 )
 
 
@@ -283,7 +284,7 @@ def refuse_versions(shown: str, planned: Mapping[str, str]) -> None:
     Raises:
         NotYet: one is of another version.
     """
-    here = library_versions()
+    here = {name: version_of(name) for name in planned} | library_versions()
     others = [
         f"{name} {planned.get(name, NOT_INSTALLED)} (here: {here.get(name, NOT_INSTALLED)})"
         for name in sorted(planned.keys() | here.keys())

@@ -11,6 +11,7 @@ CATBOOST = 'model.save_model("m.onnx", format="onnx")'
 TORCH = 'torch.onnx.export(model, (x,), "m.onnx")'
 KERAS = 'model.export("m.onnx", format="onnx")'
 TFLITE = "python -m tf2onnx.convert --tflite m.tflite --output m.onnx"
+KINDS = {"XGBoost's": "xgboost", "LightGBM's": "lightgbm", "CatBoost's": "catboost"}
 HEAD = 4096  # bytes in which a file says what it is
 COMPRESSED = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
@@ -61,13 +62,31 @@ FORMATS: tuple[tuple[Begins, str, str], ...] = (
 )
 
 
+def looks_like(data: bytes) -> str:
+    """What the bytes of a file look like, in words; empty if nothing is known."""
+    return _what(data)[0]
+
+
 def what_it_is(data: bytes) -> str:
     """What the bytes of a file look like that are no ONNX model, and what to run; empty if nothing is known.
 
-    Such as `it looks like a model in CatBoost's own format; an .onnx file is needed: model.save_model(…)`.
+    Such as `it looks like a model in CatBoost's own format; kind: catboost scores it, or an .onnx file:
+    model.save_model(…)`.
     """
-    head = data[:HEAD]
-    what, line = next(((what, line) for begins, what, line in FORMATS if begins(head)), ("", ""))
+    what, line, kind = _what(data)
     if not what:
         return ""
+    if kind:
+        return f"it looks like {what}; kind: {kind} scores it as it is, kind: auto an .onnx file: {line}"
     return f"it looks like {what}; an .onnx file is needed{f': {line}' if line else ''}"
+
+
+def _what(data: bytes) -> tuple[str, str, str]:
+    """What it is, the line that makes an .onnx file, and the kind that takes it as it is."""
+    head = data[:HEAD]
+    what, line = next(((what, line) for begins, what, line in FORMATS if begins(head)), ("", ""))
+    return (
+        what,
+        line,
+        next((kind for own, kind in KINDS.items() if what == f"a model in {own} own format"), ""),
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
 
+METADATA = "its metadata, key 'columns'"
 SHOWN = 20  # names of a list of columns in a message
 
 
@@ -61,20 +62,31 @@ def check_index(model: str, output: OutputColumn, holds: str, width: int | None)
 
 
 def matrix_columns(
-    model: str, options: Options, model_columns: Sequence[str] | None, width: int | None
+    model: str,
+    options: Options,
+    model_columns: Sequence[str] | None,
+    width: int | None,
+    place: str = METADATA,
 ) -> list[str]:
-    """The columns of a model's one matrix: those of the model's metadata, which the job's have to be, too.
+    """The columns of a model's one matrix: the model's own, which the job's have to be, too.
+
+    `place` says where the model's own stand, as part of a message.
 
     Raises:
         ModelError: there are none, the two lists differ, and the job does not say that its own is meant; one
             stands twice, or they are not `width` (None: as many as you like).
     """
-    refuse_other_columns(model, options, model_columns)
+    refuse_other_columns(model, options, model_columns, place)
     names = list(options.columns or model_columns or ())
     if not names:
         raise ModelError(
             f"{model}: takes one matrix, and nothing says which columns it is made of: name them in the "
-            "job's model.columns, or as a JSON list in the model's metadata, key 'columns'"
+            "job's model.columns"
+            + (
+                ", or as a JSON list in the model's metadata, key 'columns'"
+                if place == METADATA
+                else ", in the order of the training"
+            )
         )
     if len(set(names)) != len(names):
         raise ModelError(f"{model}: a column stands twice in {names}", "columns")
@@ -83,7 +95,9 @@ def matrix_columns(
     return names
 
 
-def refuse_other_columns(model: str, options: Options, model_columns: Sequence[str] | None) -> None:
+def refuse_other_columns(
+    model: str, options: Options, model_columns: Sequence[str] | None, where: str = METADATA
+) -> None:
     """Raise unless the job's columns are the model's own, in the same order, where both are known.
 
     Raises:
@@ -97,8 +111,8 @@ def refuse_other_columns(model: str, options: Options, model_columns: Sequence[s
     )
     first, second = (names[place] if place < len(names) else "nothing" for names in (job, own))
     raise ModelError(
-        f"{model}: the job's model.columns are {_listed(job, place)}, and the model's own (its metadata, key "
-        f"'columns') are {_listed(own, place)}; they differ first in number {place + 1}: {first} and "
+        f"{model}: the job's model.columns are {_listed(job, place)}, and the model's own ({where}) "
+        f"are {_listed(own, place)}; they differ first in number {place + 1}: {first} and "
         f"{second}; leave columns out, or say model.columns_override: true if the job's are meant",
         "columns",
     )

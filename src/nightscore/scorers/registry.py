@@ -36,6 +36,9 @@ BUILT_IN_KINDS = {
     "text": "nightscore.scorers.text:open_text",
     "trees": "nightscore.scorers.trees:open_trees",
     "topk": "nightscore.scorers.topk:open_topk",
+    "lightgbm": "nightscore.scorers.boosters.lightgbm:open_lightgbm",
+    "xgboost": "nightscore.scorers.boosters.xgboost:open_xgboost",
+    "catboost": "nightscore.scorers.boosters.catboost:open_catboost",
     "python": "nightscore.scorers.python:open_python",
     "none": "nightscore.scorers.none:open_none",
 }

@@ -334,14 +334,22 @@ FOREIGN: dict[str, tuple[Callable[[Path], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize(("made", "says"), FOREIGN.values(), ids=FOREIGN)
+RUN_BY_TREES = ("XGBoost's JSON", "XGBoost's UBJ", "LightGBM's text")
+
+
+@pytest.mark.parametrize("case", FOREIGN)
 @pytest.mark.parametrize("kind", ["onnx", "trees"])
 def test_another_format_is_said_with_the_line_that_makes_a_model(
-    tmp_path: Path, kind: str, made: Callable[[Path], bytes], says: str
+    tmp_path: Path, kind: str, case: str
 ) -> None:
-    """Files as the libraries write them, given as an .onnx."""
+    """Files as the libraries write them, given as an .onnx; of some of them kind trees reads the trees."""
+    made, says = FOREIGN[case]
+    if kind == "trees" and case in RUN_BY_TREES:
+        says = "m.onnx: (no output 'y'|a model of xgboost that can't be read)"
+    else:
+        says = f"m.onnx: .*ONNX model: it looks like .*{says}"
     (tmp_path / "m.onnx").write_bytes(made(tmp_path))
     model, options = read_model(tmp_path / "m.onnx", "m.onnx"), Options({"p": "y"}, NAMES)
-    with pytest.raises(ModelError, match=f"m.onnx: .*ONNX model: it looks like .*{says}") as caught:
+    with pytest.raises(ModelError, match=says) as caught:
         open_trees(model, options) if kind == "trees" else OnnxScorer(model, options)
     assert "protobuf" not in str(caught.value).lower()

@@ -106,8 +106,8 @@ class Model(StrictModel):
         str,
         AfterValidator(_kind),
         Field(
-            description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, python, …, or "
-            "a file of the workspace, scorers/….py",
+            description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, lightgbm, "
+            "xgboost, catboost, python, …, or a file of the workspace, scorers/….py",
             json_schema_extra={"pattern": KIND},
         ),
     ] = "auto"

@@ -85,7 +85,7 @@ def _verdict_path(job: Job, model_sha256: str, code: str, device: str, held: Hel
         FORM, held.sha256, model.expected.tolerance if model.expected else 0,
         [model.kind, str(plain_variant_of(model.kind, device)), dict(model.outputs), model.columns],
         [dict(scoring.features_null), job.spec.policy.value_lost, job.spec.key, made],
-        dataclasses.asdict(read_hardware()), [library_versions(), code],
+        dataclasses.asdict(read_hardware()), [library_versions(job.spec.model.kind), code],
     ]  # fmt: skip
     name = f"{model_sha256[:12]}-{json_digest(model_sha256, causes)[:12]}.training"
     return job.workspace.choices / name

@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy
+from nightscore.scorers.arrays import as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.outputs import OutputColumn, check_index, matrix_columns, parse_outputs
-from nightscore.scorers.trees.forest import AGGREGATES, NotTrees
-from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, tables
+from nightscore.scorers.trees.forest import NotTrees
 
 if TYPE_CHECKING:
     from nightscore.scorers.trees.graph import FeatureSource, GraphOutput
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 # Relative, and absolute below 1. From ONNX Runtime on one thread nothing differs but what comes of an Exp
 # after the trees; on several threads ONNX Runtime sums in another order, and differs from itself.
 TOLERANCE = 4e-7
-# Of bins, about, and of SCORER_BATCH_ROWS rows at most: they stay in the second-level cache.
-BATCH_BYTES = 1 << 20
-LINE = 64  # bytes: an array starts where a cache line does
 
 Array = npt.NDArray[Any]
 
@@ -45,9 +41,9 @@ class TreesScorer:
             ModelError: outputs or columns that the model does not have, or another device than the CPU.
         """
         # Not before a model is opened: Numba and onnx are half a second each.
-        from nightscore.scorers.trees import kernel
         from nightscore.scorers.trees.graph import read_tree_graph
         from nightscore.scorers.trees.post_transform import Finish
+        from nightscore.scorers.trees.sums import Sums
 
         if options.device != "cpu":
             raise ModelError(
@@ -55,17 +51,15 @@ class TreesScorer:
             )
         graph = read_tree_graph(model)
         try:
-            self._tables = tables(graph.forest)
-            self._finish = Finish(graph.forest, self._tables.always, self._tables.ever)
+            self._run = Sums(graph.forest)
+            self._finish = Finish(graph.forest, self._run.tables.always, self._run.tables.ever)
         except NotTrees as error:
             raise NotTrees(f"{model.name}: not for the kind trees: {error}; the kind onnx runs it") from error
-        self._model, self._kernel = model.name, kernel
+        self._model = model.name
         self._forest, self._results = graph.forest, graph.results
-        self._how = AGGREGATES.index(graph.forest.aggregate)
         self._sources = _named(graph.sources, options, graph.columns, model.name)
         self._outputs = parse_outputs(options.outputs)
-        width = 1 + max((feature.feature for feature in self._tables.bins), default=-1)
-        if width > len(self._sources):
+        if (width := self._run.width) > len(self._sources):
             raise ModelError(f"{model.name}: takes {width} columns or more; {len(self._sources)} are named")
         needed = {str(source.column): pa.from_numpy_dtype(source.dtype) for source in self._sources}
         self._signature = Signature(
@@ -80,7 +74,7 @@ class TreesScorer:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk, in batches whose bins fit the processor's cache."""
-        rows = max(BLOCK, min(SCORER_BATCH_ROWS, BATCH_BYTES // self._tables.columns // BLOCK * BLOCK))
+        rows = self._run.batch_rows
         if chunk.num_rows <= rows:
             return self._score(chunk)
         starts = range(0, chunk.num_rows, rows)
@@ -96,26 +90,7 @@ class TreesScorer:
 
     def _sums(self, chunk: pa.RecordBatch) -> Array:
         """What the trees come to, [targets, rows]."""
-        layout = self._tables
-        blocks = -(-chunk.num_rows // BLOCK)
-        bins = _aligned(blocks * layout.columns * BLOCK).reshape(blocks, layout.columns, BLOCK)
-        for feature in layout.bins:
-            values = _numbers(chunk, self._sources[feature.feature])
-            self._kernel.put_into_bins(values, feature.cuts, feature.levels, feature.columns, bins)
-        slots = _aligned(CONSTANTS + layout.slots * BLOCK)
-        sums = np.empty((self._forest.targets, chunk.num_rows), self._forest.dtype)
-        self._kernel.add_up(
-            bins,
-            layout.choices,
-            layout.steps,
-            layout.trees,
-            layout.sums,
-            layout.leaves,
-            self._how,
-            slots,
-            sums,
-        )
-        return sums
+        return self._run(lambda place: _numbers(chunk, self._sources[place]), chunk.num_rows)
 
     def _values(self, source: str, numbers: Array | None, scores: Array) -> Array:
         """An output of the model: labels [rows], scores [targets, rows]."""
@@ -146,11 +121,6 @@ class TreesScorer:
         return pa.list_(kind) if output.whole else kind
 
 
-def open_trees(model: ModelFile, options: Options) -> TreesScorer:
-    """A scorer for an ensemble of trees. Errors as `TreesScorer`'s."""
-    return TreesScorer(model, options)
-
-
 def _named(
     sources: "tuple[FeatureSource, ...] | FeatureSource",
     options: Options,
@@ -174,12 +144,10 @@ def _named(
 
 
 def _numbers(chunk: pa.RecordBatch, source: "FeatureSource") -> Array:
-    """A column as the trees compare it, [rows]; always read-only, which is a part of a type to Numba."""
+    """A column as the trees compare it, [rows]."""
     values = as_numpy(chunk.column(source.column), str(source.column))
     for dtype in (source.dtype, *source.casts):
         values = values.astype(dtype, copy=False)
-    values = np.ascontiguousarray(values).view()
-    values.flags.writeable = False
     return values
 
 
@@ -188,10 +156,3 @@ def _column(values: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
         flat = pa.array(values.T.reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[0]).cast(kind)
     return pa.array(values if values.ndim == 1 else values[output.index or 0], type=kind)
-
-
-def _aligned(size: int) -> npt.NDArray[np.uint8]:
-    """`size` bytes, of any value, from the start of a cache line on."""
-    memory = np.empty(size + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size]
