@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from nightscore.scorers import ModelFile, Options, Scorer, open_scorer
-from nightscore.scorers.function import declared_of, open_function, scorer
+from nightscore.scorers.functions.function import declared_of, open_function, scorer
 
 ROWS = 16_384
 NUMBERS = [f"n{i}" for i in range(20)]

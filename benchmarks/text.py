@@ -34,8 +34,8 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from nightscore.scorers.contract import Options
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.hardware import read_hardware
-from nightscore.scorers.model_file import read_model
 from nightscore.scorers.text import open_text
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -133,7 +133,7 @@ def nightscore(users: Floats, items: Floats, k: int) -> dict[str, object]:
     import pyarrow.parquet as pq
 
     from nightscore.scorers.contract import Options
-    from nightscore.scorers.model_file import ModelFile
+    from nightscore.scorers.files.model_file import ModelFile
     from nightscore.scorers.topk import open_topk
 
     file = io.BytesIO()

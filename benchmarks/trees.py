@@ -32,7 +32,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nightscore.scorers.arrays import matrix
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import read_model
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.onnx.runtime import open_session
 from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.trees import open_trees

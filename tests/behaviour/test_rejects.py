@@ -329,7 +329,7 @@ def test_a_replay_carries_no_damaged_row(root: Path) -> None:
 PICKY = """
 import pyarrow as pa
 import pyarrow.compute as pc
-from nightscore.scorers.python import scorer
+from nightscore.scorers import scorer
 
 calls = []
 

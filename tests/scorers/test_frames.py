@@ -17,10 +17,10 @@ import pytest
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, MissingValueError, ModelError
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.frames import as_frame, table_as_frame
 from nightscore.scorers.frames.categories import category
-from nightscore.scorers.function import declared_of, open_function, scorer
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.functions.function import declared_of, open_function, scorer
 from nightscore.scorers.testing import check_scorer
 
 UTC, BERLIN = dt.UTC, ZoneInfo("Europe/Berlin")

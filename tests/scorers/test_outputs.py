@@ -14,15 +14,15 @@ from onnx import TensorProto, helper
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ContractError, ModelError
+from nightscore.scorers.functions.python import open_python, read_python_model
 from nightscore.scorers.onnx.scorer import open_onnx
-from nightscore.scorers.python import open_python, read_python_model
 from nightscore.scorers.registry import open_scorer
 from tests.scorers.models import COLUMNS, file, floats, graph
 
 WEIGHTS = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
 FUNCTION = """\
 import pyarrow as pa
-from nightscore.scorers.python import scorer
+from nightscore.scorers import scorer
 
 @scorer(
     inputs={"a": pa.float32(), "b": pa.float32()},

@@ -11,9 +11,9 @@ import pytest
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
+from nightscore.scorers.functions.python import open_python, read_python_model
 from nightscore.scorers.none import NO_MODEL
-from nightscore.scorers.python import open_python, read_python_model
 from nightscore.scorers.registry import (
     BUILT_IN_KINDS,
     hash_package,
@@ -32,7 +32,7 @@ PROJECT = re.search(r"```toml\n# pyproject.toml\n(.*?)```", DOCS.read_text(), re
 TWO = pa.RecordBatch.from_pydict({"a": np.arange(20.0), "b": np.arange(20.0)[::-1]})
 BAD = """
 import pyarrow as pa
-from nightscore.scorers.python import scorer
+from nightscore.scorers import scorer
 
 def plain(chunk):
     return chunk
@@ -129,7 +129,7 @@ MISTAKES = {
     "no function": ("churn:predikt", "churn:predikt can't be imported: AttributeError"),
     "no signature": (
         "bad:plain",
-        "bad:plain: has no signature; decorate it with nightscore.scorers.python.scorer",
+        "bad:plain: has no signature; decorate it with nightscore.scorers.scorer",
     ),
     "no such output": ("churn:predict", "churn:predict: gives no 'y'; its outputs: score"),
 }

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
-from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.registry import open_scorer
 from nightscore.scorers.testing import check_scorer
 from nightscore.scorers.text import BATCH_TOKENS, TextScorer

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import BertWordPieceTokenizer
 from tokenizers.processors import BertProcessing
 
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 
 ROOT = Path(__file__).parents[2]
 PRODUCTS = ROOT / "tests/data/retail_slice/products.parquet"

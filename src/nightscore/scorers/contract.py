@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from nightscore.scorers.errors import ContractError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ the same for a job with a model and for one without.
 import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Scorer, Signature
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 
 NO_MODEL = ModelFile("none", "", b"")  # its name is its kind's, and it has no bytes to hash
 NOTHING = Signature(pa.schema([]), pa.schema([]))

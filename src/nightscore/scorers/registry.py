@@ -17,8 +17,8 @@ from pathlib import Path
 
 from nightscore.scorers.contract import Opens, Options, Scorer
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.package_hash import hash_package
+from nightscore.scorers.files.model_file import ModelFile
+from nightscore.scorers.functions.package_hash import hash_package
 from nightscore.scorers.variant import Variant, plain_variant_of
 from nightscore.scorers.workspace import (
     OPEN,
@@ -39,7 +39,7 @@ BUILT_IN_KINDS = {
     "lightgbm": "nightscore.scorers.boosters.lightgbm:open_lightgbm",
     "xgboost": "nightscore.scorers.boosters.xgboost:open_xgboost",
     "catboost": "nightscore.scorers.boosters.catboost:open_catboost",
-    "python": "nightscore.scorers.python:open_python",
+    "python": "nightscore.scorers.functions.python:open_python",
     "none": "nightscore.scorers.none:open_none",
 }
 AUTO = "nightscore.scorers.auto"  # a kind that has variants and opens nothing

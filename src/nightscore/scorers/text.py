@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.session import Session
 from nightscore.scorers.outputs import refuse_other_columns
 

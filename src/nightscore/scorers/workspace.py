@@ -29,8 +29,8 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Scorer, Signature, refuse_unlike
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError, ScorerFileError
-from nightscore.scorers.function import FunctionScorer, declared_of, open_function
-from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.files.model_file import ModelFile, read_model
+from nightscore.scorers.functions.function import FunctionScorer, declared_of, open_function
 from nightscore.scorers.variant import Variant, plain_variant_of
 
 OPEN, VARIANTS = "open_scorer", "variants"

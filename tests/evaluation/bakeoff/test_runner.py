@@ -345,7 +345,7 @@ def test_a_candidate_whose_scores_depend_on_the_rows_beside_them_is_refused(tmp_
     """As int8 with scales of the batch is: what is published would depend on how the day was cut."""
     from nightscore.evaluation.bakeoff.stress import _swayed
     from nightscore.scorers.contract import Options
-    from nightscore.scorers.model_file import read_model
+    from nightscore.scorers.files.model_file import read_model
     from nightscore.scorers.onnx.scorer import open_onnx
 
     linear_model(tmp_path / "plain.onnx")

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from nightscore.evaluation.recipes.network import constants, parse_model, run_model
 from nightscore.evaluation.recipes.recipe import Feeds, Material, NoCandidate, Recipe
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from tests.scorers.models import COLUMNS, file, graph
 

@@ -11,7 +11,7 @@ from nightscore.evaluation.recipes import graph
 from nightscore.evaluation.recipes.network import operators
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from nightscore.scorers.testing import check_scorer
 from tests.evaluation.recipes.networks import (

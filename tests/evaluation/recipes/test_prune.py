@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from nightscore.evaluation.recipes import prune, weight_update
 from nightscore.evaluation.recipes.network import Array, constants, run_model
 from nightscore.evaluation.recipes.recipe import NoCandidate
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from nightscore.scorers.testing import check_scorer
 from tests.evaluation.recipes.networks import (

@@ -13,7 +13,7 @@ from nightscore.evaluation.recipes import quantize
 from nightscore.evaluation.recipes.network import Array, operators, parse_model, run_model
 from nightscore.evaluation.recipes.recipe import Material, NoCandidate
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from nightscore.scorers.testing import check_scorer
 from tests.evaluation.recipes.networks import (

@@ -48,7 +48,7 @@ def open_scorer(model, options):
 """
 FUNCTION = """\
 import pyarrow as pa
-from nightscore.scorers.python import scorer
+from nightscore.scorers import scorer
 
 @scorer(inputs={"x": pa.float32()}, outputs={"y": pa.float32()})
 def same(chunk):

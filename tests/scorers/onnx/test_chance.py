@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import open_onnx
 
 node = helper.make_node

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from nightscore.evaluation.recipes.ensemble import Ensemble
 from nightscore.scorers import Options, describe_onnx, lost
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from nightscore.scorers.trees import open_trees
 from tests.scorers.models import COLUMNS, file, graph, mlp, trees

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 from nightscore.scorers.arrays import SCORER_BATCH_ROWS
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.hardware import find_installed_devices
-from nightscore.scorers.model_file import ModelFile, read_model
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.scorer import OnnxScorer
 from nightscore.scorers.testing import check_scorer

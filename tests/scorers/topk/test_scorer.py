@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.registry import open_scorer
 from nightscore.scorers.testing import check_scorer
 from nightscore.scorers.topk import TopkScorer

@@ -270,7 +270,7 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(tmp_path: Path) -> N
     code = (
         "import pyarrow as pa; from pathlib import Path; from nightscore.scorers.contract import Options;"
         "from nightscore.scorers.trees import open_trees;"
-        "from nightscore.scorers.model_file import read_model;"
+        "from nightscore.scorers.files.model_file import read_model;"
         "scorer = open_trees(read_model(Path('m.onnx'), 'm'), Options({'score': 'y'}));"
         "print(scorer.score(pa.record_batch({n: [0.5] for n in 'abcde'})).num_rows)"
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import erfc
 
-from nightscore.scorers.model_file import ModelFile, read_model
+from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.onnx import runtime
 from tests.workspace.finance.world import REPOSITORY
 

@@ -18,7 +18,7 @@ from data.lakes.loans import LOANS, write_lake
 from nightscore import features, load, query, run
 from nightscore.common.errors import Broken
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import read_model
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.registry import open_scorer
 from nightscore.scorers.testing import check_scorer
 from tests.workspace.finance.credit import MODELS, REPOSITORY, open_loans

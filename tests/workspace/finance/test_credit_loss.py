@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from nightscore import Restate, features, load, query, report, run
 from nightscore.common.errors import Broken
-from nightscore.scorers.model_file import read_model
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.onnx import runtime
 from tests.workspace.finance.credit import (
     DAYS,

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from yaml import safe_load as load_yaml
 
 from data.lakes.loans import LOANS
-from nightscore.scorers.model_file import read_model
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.onnx import runtime
 from tests.workspace.finance.credit import MODELS, reasons
 

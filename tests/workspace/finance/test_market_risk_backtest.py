@@ -19,7 +19,7 @@ from scipy.stats import binom, chi2
 
 from nightscore import Restate, load, query, run
 from nightscore.common.errors import Broken
-from nightscore.scorers.model_file import read_model
+from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.onnx import runtime
 from tests.workspace.finance.world import DAYS, REPOSITORY
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 from nightscore.scorers.boosted import given_batch, given_schema
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.foreign import looks_like
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.foreign import looks_like
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import parse_outputs
 from nightscore.scorers.variant import Variant
 

@@ -25,7 +25,7 @@ from nightscore.scorers.boosters.booster import (
 )
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import MissingValueError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import matrix_columns
 
 CLASSIFIERS = ("Logloss", "CrossEntropy", "MultiClass", "MultiLogloss", "MultiCrossEntropy")

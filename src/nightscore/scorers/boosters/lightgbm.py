@@ -21,7 +21,7 @@ from nightscore.scorers.boosters.booster import (
     refuse_device,
 )
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.trees.lightgbm_text import coded_columns, read_lightgbm_head
 from nightscore.scorers.variant import Variant
 

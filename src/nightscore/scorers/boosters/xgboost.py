@@ -25,7 +25,7 @@ from nightscore.scorers.boosters.booster import (
 from nightscore.scorers.coded import CodedColumns
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.variant import Variant
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 
 Shape = list[int | str | None]
 

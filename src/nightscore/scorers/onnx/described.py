@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options, serves
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.onnx.session import Session
 

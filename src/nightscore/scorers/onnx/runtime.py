@@ -15,11 +15,11 @@ from typing import Any
 import onnxruntime as ort
 
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.exporters import mend
-from nightscore.scorers.foreign import what_it_is
-from nightscore.scorers.graph_file import producer_of
+from nightscore.scorers.files.exporters import mend
+from nightscore.scorers.files.foreign import what_it_is
+from nightscore.scorers.files.graph_file import producer_of
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.hardware import find_plugins
-from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.running import stoppable
 
 PROVIDERS = {

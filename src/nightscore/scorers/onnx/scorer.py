@@ -24,9 +24,9 @@ import pyarrow as pa
 from nightscore.scorers.arrays import SCORER_BATCH_ROWS, as_numpy, matrix, tensor, zeros
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
-from nightscore.scorers.exporters import mend
+from nightscore.scorers.files.exporters import mend
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.hardware import find_installed_devices, read_hardware
-from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.onnx.session import ARROW_TYPES, Session
 from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.variant import Variant

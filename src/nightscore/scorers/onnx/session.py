@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
-from nightscore.scorers.exporters import mend
-from nightscore.scorers.graph_file import CLASSES
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.exporters import mend
+from nightscore.scorers.files.graph_file import CLASSES
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.chance import refuse_chance
 from nightscore.scorers.onnx.declared import Shape, declared_shapes

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from nightscore.scorers.arrays import tensor
 from nightscore.scorers.contract import is_numeric_type
 from nightscore.scorers.errors import ChunkError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.topk import select
 
 BLOCK_ITEMS = 1024

@@ -28,7 +28,7 @@ from threadpoolctl import ThreadpoolController
 from nightscore.scorers.arrays import tensor
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.topk import select
 from nightscore.scorers.topk.items import BLOCK_ITEMS, LARGEST, Doubles, Floats, Ints, norms, read_items
 

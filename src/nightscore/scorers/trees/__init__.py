@@ -1,7 +1,7 @@
 """Ensembles of trees of an .onnx file, or of LightGBM's or XGBoost's own, run by a kernel of our own."""
 
 from nightscore.scorers.contract import Options, Scorer
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.trees.boosted_file import BoostedFileScorer, boosted_reader
 from nightscore.scorers.trees.scorer import TOLERANCE, TreesScorer
 

@@ -15,7 +15,7 @@ from nightscore.scorers.boosted import given_batch, given_schema
 from nightscore.scorers.coded import CodedColumns
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import parse_outputs
 from nightscore.scorers.trees.forest import Forest, NotTrees
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from nightscore.scorers.foreign import what_it_is
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.foreign import what_it_is
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
 from nightscore.scorers.trees.opset5 import newer

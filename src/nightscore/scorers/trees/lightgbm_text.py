@@ -17,8 +17,8 @@ from nightscore.scorers.boosted import MARGIN, PROBABILITIES, SCORE
 from nightscore.scorers.coded import CodedColumns, category_values
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.foreign import looks_like
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.foreign import looks_like
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import matrix_columns
 
 BEGIN = b"tree\n"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nightscore.scorers.boosted import MARGIN, PROBABILITIES, two_classes
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.boosted_file import BoostedFile
 from nightscore.scorers.trees.forest import NotTrees

@@ -16,7 +16,7 @@ import pyarrow as pa
 from nightscore.scorers.arrays import as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import OutputColumn, check_index, matrix_columns, parse_outputs
 from nightscore.scorers.trees.forest import NotTrees
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from nightscore.scorers.boosted import MARGIN, PROBABILITIES, SCORE, two_classes
 from nightscore.scorers.coded import CodedColumns, category_values
 from nightscore.scorers.contract import Options
-from nightscore.scorers.model_file import ModelFile
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.outputs import matrix_columns
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.boosted_file import BoostedFile

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.exporters import mend
+from nightscore.scorers.files.exporters import mend
 
 if TYPE_CHECKING:
     import onnx

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from nightscore.scorers.contract import Options, Signature, refuse_unlike
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
+from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.frames import FRAMES, FrameName, as_frame, check_frame, numpy_type
 from nightscore.scorers.frames.categories import Category
 from nightscore.scorers.frames.results import as_batch, refuse_infinite
-from nightscore.scorers.model_file import ModelFile
 from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 Predict = TypeVar("Predict", bound=Callable[..., Any])

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightscore.scorers.errors import ModelError
-from nightscore.scorers.exporters import mend
-from nightscore.scorers.graph_file import external_files, plain_graph, refuse_outside
+from nightscore.scorers.files.exporters import mend
+from nightscore.scorers.files.graph_file import external_files, plain_graph, refuse_outside
 
 GRAPH = ".onnx"
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from nightscore.scorers.contract import Options, Scorer
 from nightscore.scorers.errors import ChunkError, ContractError, ModelError
-from nightscore.scorers.function import FunctionScorer, declared_of, open_function, scorer
-from nightscore.scorers.model_file import ModelFile
-from nightscore.scorers.package_hash import hash_package
+from nightscore.scorers.files.model_file import ModelFile
+from nightscore.scorers.functions.function import FunctionScorer, declared_of, open_function, scorer
+from nightscore.scorers.functions.package_hash import hash_package
 
 __all__ = ["hash_entry", "open_python", "read_python_model", "scorer"]
 
@@ -58,7 +58,7 @@ def open_python(model: ModelFile, options: Options) -> Scorer:
     function = _imported(entry)
     declared = declared_of(function)
     if declared is None:
-        raise ModelError(f"{entry}: has no signature; decorate it with nightscore.scorers.python.scorer")
+        raise ModelError(f"{entry}: has no signature; decorate it with nightscore.scorers.scorer")
     file = model if options.entry else None
     return PythonScorer(entry, open_function(entry, function, declared, file, options))
 

@@ -1,0 +1,1 @@
+"""Functions as scorers, of installed packages and of the workspace."""
