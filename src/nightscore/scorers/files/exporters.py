@@ -18,7 +18,7 @@ LINES: Mapping[Problem, Mapping[str, str]] = {
         "a (name, type) for each column, of [None, 1]",
         "onnxmltools": 'in onnxmltools: initial_types=[("X", FloatTensorType([None, n]))]',
         "catboost": 'in CatBoost: train on numbers, then save_model("m.onnx", format="onnx"); with '
-        "categories keep the .cbm, and a scorer of the workspace (docs/scorers.md)",
+        "categories keep the .cbm, and kind: catboost (docs/models.md)",
         "tf2onnx": "in tf2onnx: input_signature=[tf.TensorSpec((None, n), tf.float32)]",
     },
     "load": {
