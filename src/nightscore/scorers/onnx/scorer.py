@@ -147,10 +147,12 @@ def _matrix_dtype(session: Session, columns: Sequence[str] | None) -> type[np.nu
     metas = session.inputs
     if len(metas) != 1 or len(metas[0].shape) != 2 or metas[0].type not in MATRIX_TYPES:
         return None
-    is_float = metas[0].type in FLOATS
-    named = columns is not None or bool(session.columns())
+    is_float, width, names = metas[0].type in FLOATS, metas[0].shape[1], session.columns() or []
+    # Integers may be a list in one column, such as tokens, whose name the metadata has instead.
+    is_wide = bool(names) and (not isinstance(width, int) or len(names) == width)
+    named = columns is not None or is_wide or (is_float and "columns" in session.metadata)
     # Of a width that is not fixed no list of numbers can be held to it: then somebody has to name columns.
-    unknown = is_float and not isinstance(metas[0].shape[1], int)
+    unknown = is_float and not isinstance(width, int)
     return MATRIX_TYPES[metas[0].type] if named or unknown else None
 
 
