@@ -50,7 +50,7 @@ def main(junit: str, budget: float) -> None:
 
 def _unmarked() -> set[str]:
     """The node ids of all tests that no mark makes slow."""
-    asked = ("-m", "long or (not slow and not e2e)", "--collect-only", "-q", "-p", "no:cacheprovider")
+    asked = ("-m", "long or (not slow and not e2e)", "--collect-only", "-p", "no:cacheprovider")
     command = [sys.executable, "-m", "pytest", *asked]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=HERE.parent).stdout
     return {line for line in printed.splitlines() if "::" in line}
