@@ -3,6 +3,7 @@
 # ruff: noqa: E501 - a case is one line
 
 import datetime as dt
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from deltalake import write_deltalake
 from onnx import TensorProto, helper
 
@@ -96,6 +98,29 @@ def test_what_it_writes_runs(lake: str, space: Path, capsys: pytest.CaptureFixtu
     assert call(["check", "first"]) == 0 and call(["run", "first", "--day", DAY]) == 0
     rows = query("SELECT customer_id, score FROM first_scores", space).to_pylist()
     assert {row["customer_id"]: row["score"] for row in rows} == SCORES
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"])
+def test_what_a_model_is_called_is_no_line_of_yours(
+    end: str, space: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names of columns and outputs are words of whoever wrote the file: no key of job.yaml, no line of SQL."""
+    column, output = f"spend{end}FROM c --", f"y{end}policy: {{max_rejected: 100%}}"
+    x = helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2])
+    y = helper.make_tensor_value_info(output, TensorProto.FLOAT, [None, 2])
+    graph = helper.make_graph([helper.make_node("Identity", ["X"], [output])], "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    helper.set_model_props(model, {"columns": json.dumps([column, "order"])})
+    (space / "data/models/m.onnx").write_bytes(model.SerializeToString())
+    parquet(space, f"data/lake/c/day={DAY}/a.parquet")
+    new(capsys, "data/lake/c")
+    read = yaml.safe_load((space / "jobs/first/job.yaml").read_text())
+    assert set(read) == {"job", "inputs", "features", "key", "model"}
+    sql = (space / "jobs/first/features.sql").read_text()
+    assert [line.strip() for line in sql.splitlines() if "spend" in line] == [
+        line.strip() for line in sql.splitlines() if line.strip().startswith("-- ") and "spend" in line
+    ]
+    assert not any(line.startswith("FROM c --") for line in sql.splitlines())
 
 
 def test_what_it_cannot_match_is_said(space: Path, capsys: pytest.CaptureFixture[str]) -> None:

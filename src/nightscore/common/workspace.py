@@ -247,7 +247,8 @@ def open_workspace(root: Path | str | None = None) -> Workspace:
         lacks = "it has no folder jobs/" if folder.is_dir() else "there is no such folder"
         raise Broken(
             f"{folder} is no workspace: {lacks}. "
-            f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from its top folder"
+            f"Name one with --workspace or {WORKSPACE_VARIABLE}, or call from its top folder; "
+            "`nightscore init` makes one, and in a folder of yours so does `mkdir jobs`"
         )
     refuse_path(folder)
     return Workspace(folder)

@@ -20,6 +20,7 @@ from nightscore.start.new_files import schema_files, write_new_files
 from nightscore.store import fetched, quote_identifier
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MOST_LETTERS = 63  # of a column that job.yaml names
 WORDS = """
 all analyse analyze and anti any array as asc asof asymmetric at both case cast check collate column
 constraint create cross default deferrable desc describe distinct do else end except false fetch for
@@ -74,6 +75,12 @@ def draft_job(workspace: Workspace, name: str, model: str, source: str) -> Draft
     files |= {path: data for path, data in schema_files().items() if not (workspace.root / path).exists()}
     written = write_new_files(workspace.root, files)
     unmatched = [line.problem for line in lines if line.problem]
+    unmatched += [
+        f"{column}: training does not score all of its values ({_flow(what)}), and domain in job.yaml "
+        "takes no such name: leave those rows out in features.sql"
+        for column, what in described.domain.items()
+        if not _has_domain(column)
+    ]
     return Draft(
         name,
         written,
@@ -107,8 +114,9 @@ def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
         if not model.lower().endswith(".onnx"):
             looks = what_it_is(read_model(fetch(place), model).data) or "this is none"
             raise Broken(
-                f"--model {model}: a first draft is made for an .onnx file; {looks}; other "
-                "models (topk, text, Python) are in the templates of `nightscore init`, and in docs/models.md"
+                f"--model {model}: a first draft is made for an .onnx file; {looks}; nightscore.export "
+                "writes one for a model of most libraries (docs/export.md), a function of yours may load it as "
+                "it is (docs/scorers.md), and docs/models.md has the other kinds"
             )
         return describe_onnx(read_model(fetch(place), model, fetch)), workspace.relative(place)
     except ModelError as error:
@@ -224,7 +232,7 @@ def _features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequenc
     parts = [part for part in wanted if any(part)]
     last = max(i for i, (sql, _) in enumerate(parts) if sql)
     text = [
-        f"    {sql}{',' if i < last else ''}" if sql else f"    -- {problem}"
+        f"    {sql}{',' if i < last else ''}" if sql else f"    -- {_remark(problem)}"
         for i, (sql, problem) in enumerate(parts)
     ]
     where = f"\nWHERE {_name(seen.day)} = getvariable('day')" if seen.day else ""
@@ -240,9 +248,8 @@ def _job_yaml(
     key: Sequence[str], how: str,
 ) -> str:  # fmt: skip
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
-    domain = (
-        f"\ndomain: {_flow(dict(model.domain))}   # what training does not score\n" if model.domain else ""
-    )
+    said = {column: what for column, what in model.domain.items() if _has_domain(column)}
+    domain = f"\ndomain: {_flow(said)}   # what training does not score\n" if said else ""
     held = (
         f"  expected: {{features: {_flow(expected)}}}   # what training expects: held to it\n"
         if expected
@@ -251,11 +258,21 @@ def _job_yaml(
     return (
         f"# yaml-language-server: $schema=../job.schema.json\njob: {name}\n\n"
         f"inputs:\n  {view}: {_flow(seen.said)}\n\n"
-        f"features: features.sql\nkey: {_flow(list(key))}   # {how}\n\n"
+        f"features: features.sql\nkey: {_flow(list(key))}   # {_remark(how)}\n\n"
         f"model:\n  path: {_flow(shown)}\n{columns if model.unnamed is not None else ''}"
         f"  outputs: {_flow(dict(model.scores) or {'score': model.output})}   "
-        f"# the model has {'; '.join(model.outputs)}\n{held}{domain}"
+        f"# the model has {_remark('; '.join(model.outputs))}\n{held}{domain}"
     )
+
+
+def _remark(text: str) -> str:
+    """A text as the end of a comment: what would end it, or can't be seen, is written as its escape."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _has_domain(column: str) -> bool:
+    """Whether job.yaml's `domain` can speak of a column."""
+    return bool(PLAIN.fullmatch(column)) and len(column) <= MOST_LETTERS
 
 
 def _flow(value: object) -> str:
