@@ -115,8 +115,8 @@ def _describe(workspace: Workspace, model: str) -> tuple[DescribedModel, str]:
             looks = what_it_is(read_model(fetch(place), model).data) or "this is none"
             raise Broken(
                 f"--model {model}: a first draft is made for an .onnx file; {looks}; nightscore.export "
-                "writes one for a model of most libraries (docs/export.md), a function of yours may load it as "
-                "it is (docs/scorers.md), and docs/models.md has the other kinds"
+                "writes one for a model of most libraries (docs/export.md), a function of yours may load it "
+                "as it is (docs/scorers.md), and docs/models.md has the other kinds"
             )
         return describe_onnx(read_model(fetch(place), model, fetch)), workspace.relative(place)
     except ModelError as error:
