@@ -196,9 +196,13 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
     assert names - about == ours
     assert {Path(name).suffix for name in ours} == {
-        ".py", ".pyi", ".html", ".css", ".typed", ".sql", "", ".json", ".md", ".onnx", ".yaml",
+        ".py", ".pyi", ".html", ".css", ".typed", ".sql", "", ".json", ".md", ".onnx", ".parquet", ".yaml",
     }  # fmt: skip
-    jobs = {name for name in ours if Path(name).suffix in ("", ".json", ".md", ".onnx", ".sql", ".yaml")}
+    jobs = {
+        name
+        for name in ours
+        if Path(name).suffix in ("", ".json", ".md", ".onnx", ".parquet", ".sql", ".yaml")
+    }
     assert {name for name in jobs if not name.startswith("nightscore/start/templates/")} == {
         "nightscore/job/macros.sql"
     }
