@@ -15,13 +15,14 @@ import onnxruntime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import xgboost
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import nightscore
 from nightscore import Broken
@@ -259,3 +260,69 @@ def test_a_new_job_takes_what_an_export_wrote(
     assert "published" in printed and "not held to training" not in printed
     table = nightscore.query("SELECT customer_id, score FROM churn_scores ORDER BY 1", tmp_path)
     assert abs(np.array(table["score"]) - model.predict_proba(frame)[:, 1]).max() < 1e-6
+
+
+NUMBERS = [1, 2, 3, 16_777_216, 16_777_217, 90_000_001, 90_000_003]  # float32 takes some for others
+
+
+def of_many_numbers() -> tuple[pd.DataFrame, Any]:
+    """Rows of articles by their numbers, the large ones rare, and what is to be learned of them."""
+    chance = np.random.default_rng(1)
+    number = chance.choice(NUMBERS, 2000, p=[0.3, 0.3, 0.34, *[0.015] * 4])
+    frame = pd.DataFrame({"article": number, "f": chance.normal(size=2000)})
+    wanted = dict(zip(NUMBERS, [0, 1, 2, 10, -10, 8, -8], strict=True))
+    return frame, frame.f * 0.1 + frame.article.map(wanted)
+
+
+def test_categories_of_large_integers_keep_apart(tmp_path: Path) -> None:
+    """X shows small ones alone; the file has to know all. The expected file has a row for each."""
+    frame, y = of_many_numbers()
+    frame["article"] = pd.Categorical(frame.article, categories=NUMBERS)
+    X = frame[frame.article.isin([1, 2, 3])].head(300)
+    small = {"min_child_samples": 3, "cat_smooth": 1, "min_data_per_group": 2}
+    light = lightgbm.LGBMRegressor(n_estimators=20, verbose=-1, **small).fit(frame, y)
+    boosted = xgboost.XGBRegressor(n_estimators=20, enable_categorical=True).fit(frame, y)
+    for model in (light, boosted):
+        done = nightscore.export(model, X, tmp_path)
+        rows = {"article": np.array(frame.article, float), "f": frame.f}
+        given = by_hand(done.path, rows, done.outputs["score"])[:, 0]
+        assert abs(given - model.predict(frame)).max() < 1e-4
+        assert set(NUMBERS) <= set(pq.read_table(done.expected)["article"].to_pylist())
+
+
+def test_categories_that_no_number_of_onnx_tells_apart_are_refused(tmp_path: Path) -> None:
+    frame, y = of_many_numbers()
+    frame["article"] = pd.Categorical(frame.article.map({1: 0.5, 2: 0.1, 3: 0.1 + 1e-12}).fillna(9.0))
+    model = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(frame, y)
+    with pytest.raises(Broken, match=r"'article' are merged in float32: 0.1 and 0.10000000000100001 are one"):
+        nightscore.export(model, frame, tmp_path)
+
+
+@pytest.mark.parametrize("encoder", [OrdinalEncoder(), OneHotEncoder(sparse_output=False)])
+def test_encoders_of_large_integers_are_right_or_refused(tmp_path: Path, encoder: Any) -> None:
+    frame, y = of_many_numbers()
+    columns = make_column_transformer((encoder, ["article"]), remainder="passthrough")
+    model = make_pipeline(columns, GradientBoostingRegressor(n_estimators=20)).fit(frame, y)
+    try:
+        done = nightscore.export(model, frame[frame.article < 4].head(300), tmp_path)
+    except Broken as error:
+        assert "article is a category" in str(error)
+        assert not list(tmp_path.iterdir())
+        return
+    given = by_hand(done.path, dict(frame), done.outputs["score"])[:, 0]
+    assert abs(given - model.predict(frame)).max() < 1e-4
+
+
+def test_numbers_that_the_library_refuses_have_bounds(tmp_path: Path) -> None:
+    """The logarithm of a negative number is none to scikit-learn; a column without a value says nothing."""
+    frame, left = customers()
+    X = frame[["income"]].assign(empty=np.nan)
+    steps = SimpleImputer(keep_empty_features=True), FunctionTransformer(np.log1p), LogisticRegression()
+    model = make_pipeline(*steps).fit(X, left)
+    done = nightscore.export(model, X, tmp_path)
+    said = json.loads(
+        onnxruntime.InferenceSession(done.path.read_bytes()).get_modelmeta().custom_metadata_map["domain"]
+    )
+    assert said["income"] | {"min": X.income.min(), "max": X.income.max()} == said["income"]
+    assert {} not in said.values()
+    assert "where income is far out, scikit-learn" in str(done)

@@ -65,7 +65,10 @@ def read(model: Any, rows: Rows) -> Trained:
     if rows.is_double():
         ways.reverse()
     classes = tuple(wrapped.classes_) if isinstance(wrapped, ClassifierMixin) else ()
-    return Trained(f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE)
+    return Trained(
+        f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE,
+        {c.name: c.categories for c in columns if c.categories} | _codes(booster, rows),
+    )  # fmt: skip
 
 
 def _predict(model: Any, classes: Sequence[Any]) -> Callable[[Any], Scores]:
@@ -100,6 +103,19 @@ def _with_categories(rows: Rows, known: Sequence[Sequence[Any]]) -> list[Column]
         Column(c.name, c.kind, tuple(trained[c.name]), c.nullable) if c.name in trained else c
         for c in rows.columns
     ]
+
+
+def _codes(booster: lightgbm.Booster, rows: Rows) -> dict[str, list[int]]:
+    """The categories of columns of numbers (`categorical_feature`), as the model has seen them."""
+    names = [c.name for c in rows.columns]
+    infos = dict(zip(booster.feature_name(), names, strict=False))
+    seen = booster.dump_model(num_iteration=1).get("feature_infos", {})
+    plain = {c.name for c in rows.of_kind("number") if not c.categories}
+    return {
+        infos[name]: [value for value in said["values"] if value >= 0]
+        for name, said in seen.items()
+        if said.get("values") and infos.get(name) in plain
+    }
 
 
 def _onnx(model: Any, columns: Sequence[Column], number: Any) -> bytes:

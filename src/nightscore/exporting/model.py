@@ -17,7 +17,7 @@ from nightscore.common import Broken, clipped, first_line, replace_bytes
 from nightscore.exporting import graph
 from nightscore.exporting.comparison import Case, Floats, Verdict, compare, score_names, worst_row
 from nightscore.exporting.conversion import MATRIX, TOLERANCE, CannotConvert, Exported, Trained
-from nightscore.exporting.edges import Edge, edges, jumps
+from nightscore.exporting.edges import Edge, edges, jumps, limits
 from nightscore.exporting.rows import Rows, as_arrow, read_rows
 from nightscore.scorers import ModelError
 
@@ -125,20 +125,21 @@ def _case(rows: Rows, trained: Trained) -> tuple[Case, tuple[list[str], dict[str
             scores = np.asarray(trained.predict(rows.as_trained(frame)), np.float64)
         return scores.reshape(len(frame), -1)
 
-    for edge in edges(rows, REAL_ROWS):
+    for edge in edges(rows, REAL_ROWS, trained.known):
         try:
             kept.append((edge, score(edge.frame)))
         except Exception as error:
             if not edge.column:
                 raise Broken(f"export: the model can't score X: {type(error).__name__}: {error}") from error
             refused.setdefault(edge.about, (edge, first_line(error)))
-    kept += [(edge, score(edge.frame)) for edge in jumps(rows, score, TOLERANCE)]
+    kept += [(edge, score(edge.frame)) for edge in jumps(rows, score, TOLERANCE, trained.known)]
     batches = [as_arrow(edge.frame, rows.columns) for edge, _ in kept]
     table = pa.Table.from_batches(batches).combine_chunks()
     about = [edge.about for edge, _ in kept for _ in range(len(edge.frame))]
     domain: dict[str, Any] = {}
     for edge, _ in refused.values():
-        domain[edge.column] = domain.get(edge.column, {}) | _domain(edge, rows)
+        domain[edge.column] = domain.get(edge.column, {}) | _domain(edge, rows, trained)
+    domain = {name: _tidy(said) for name, said in domain.items()}
     notes = [
         f"where {edge.about}, {trained.library} raises: {clipped(why)}. In job.yaml: domain: "
         f"{json.dumps({edge.column: domain[edge.column]}, ensure_ascii=False)}"
@@ -147,12 +148,20 @@ def _case(rows: Rows, trained: Trained) -> tuple[Case, tuple[list[str], dict[str
     return Case(table.to_batches()[0], about, np.vstack([scores for _, scores in kept])), (notes, domain)
 
 
-def _domain(edge: Edge, rows: Rows) -> dict[str, Any]:
+def _domain(edge: Edge, rows: Rows, trained: Trained) -> dict[str, Any]:
     """What a job's `domain` says, so that it refuses what the library does not score."""
     column = next(one for one in rows.columns if one.name == edge.column)
-    if "unseen" in edge.about:
-        return {"in": list(column.categories or sorted(_texts(rows, column.name)))}
-    return {"null": False} if "null" in edge.about else {}
+    if "null" in edge.about:
+        return {"null": False}
+    if "far out" not in edge.about:
+        known = column.categories or trained.known.get(column.name)
+        return {"in": list(known or sorted(_texts(rows, column.name)))}
+    return limits(rows.frame[column.name])
+
+
+def _tidy(said: dict[str, Any]) -> dict[str, Any]:
+    """A domain as a job.yaml allows it: a list of values without bounds beside it."""
+    return {key: value for key, value in said.items() if "in" not in said or key in ("in", "null")}
 
 
 def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:

@@ -65,7 +65,9 @@ def read(model: Any, rows: Rows) -> Trained:
             for about, number in numbers
         ]
     classes = tuple(getattr(model, "classes_", ())) if hasattr(model, "predict_proba") else ()
-    return Trained(f"scikit-learn {sklearn.__version__}", _predict(model), ways, classes, ADVICE)
+    return Trained(
+        f"scikit-learn {sklearn.__version__}", _predict(model), ways, classes, ADVICE, _known(model, rows)
+    )
 
 
 def _predict(model: Any) -> Any:
@@ -125,6 +127,29 @@ def _say_missing(model: Any, code: str) -> None:
         categories = getattr(step, "categories_", None)
         if isinstance(categories, list):
             step.categories_ = [_without_null(known, code) for known in categories]
+
+
+def _known(model: Any, rows: Rows) -> dict[str, list[Any]]:
+    """The categories of columns, of the encoders in a model: by their names, or of what holds all of X's."""
+    found: dict[str, list[Any]] = {}
+    for step in _steps(model):
+        of = getattr(step, "categories_", None)
+        if not isinstance(of, list):
+            continue
+        names = list(getattr(step, "feature_names_in_", ()))
+        for place, known in enumerate(of):
+            values = [value for value in np.asarray(known).tolist() if not pd.isna(value)]
+            named = names[place] if len(names) == len(of) else ""
+            for column in rows.of_kind("number", "text"):
+                if column.name == named or (not names and _holds(values, rows, column)):
+                    found[column.name] = values
+    return found
+
+
+def _holds(values: Sequence[Any], rows: Rows, column: Column) -> bool:
+    """Whether categories are those of a column, as far as X shows it."""
+    mine = rows.frame[column.name].dropna()
+    return bool(len(mine)) and set(mine.unique().tolist()) <= set(values)
 
 
 def _without_null(known: Any, code: str) -> Any:
