@@ -22,6 +22,7 @@ MOST_PAIRS = 128  # between which jumps are looked for, of all columns
 UNSEEN = "never seen before"
 MOST_CATEGORIES = 2_000  # of a column, that have a row each
 LARGE = 2**24  # from here on float32 does not hold each whole number
+NOTHING = 2e-35
 PARTS = 16  # into which a way is cut at once: a call costs a library more than the rows of it
 FAR = 10.0  # times the range of a column, beyond both of its ends
 
@@ -49,7 +50,7 @@ def edges(rows: Rows, real: int, known: Mapping[str, Sequence[Any]]) -> Iterator
     for column in rows.columns:
         few = _some(rows.frame, FEW, chance)
         if column.nullable and column.kind != "flag":
-            yield Edge(f"{column.name} is null", _with(few, column, _null(few, column)), column.name)
+            yield Edge(f"{column.name} is null", _with(few, column, _null(few, column, rows)), column.name)
         if values := spread(known.get(column.name) or column.categories or ()):
             yield Edge(f"{column.name} is a category", _each(few, column, values), column.name)
         if column.kind == "text" or column.categories:
@@ -77,8 +78,12 @@ def _with(frame: pd.DataFrame, column: Column, values: Any) -> pd.DataFrame:
     return frame.assign(**{column.name: values})
 
 
-def _null(frame: pd.DataFrame, column: Column) -> "pd.Series[Any]":
-    return pd.Series([None] * len(frame), dtype=frame[column.name].dtype)
+def _null(frame: pd.DataFrame, column: Column, rows: Rows) -> "pd.Series[Any]":
+    """Rows without a value, as X has them: an imputer of texts fills NaN, and leaves None."""
+    missing = rows.frame[column.name]
+    missing = missing[missing.isna()]
+    null = missing.iloc[0] if len(missing) else np.nan
+    return pd.Series([null] * len(frame), dtype=frame[column.name].dtype)
 
 
 def spread(known: Sequence[Any]) -> list[Any]:
@@ -161,6 +166,17 @@ def jumps(rows: Rows, score: Score, tolerance: float, known: Mapping[str, Any]) 
             if (mine := found[part]).any():
                 about = f"{column} is beside a jump of the scores"
                 yield Edge(about, frame[part][mine].reset_index(drop=True), column)
+
+
+def is_nothing(edge: Edge) -> "pd.Series[Any]":
+    """The rows of an edge whose number is within `NOTHING` of zero, and not zero: no data has them.
+
+    LightGBM takes what is within 1e-35 of zero for zero, wherever its threshold stands.
+    """
+    values = edge.frame[edge.column]
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return pd.Series(False, index=values.index)
+    return (values != 0) & (values.abs() <= NOTHING)
 
 
 class _Pairs:

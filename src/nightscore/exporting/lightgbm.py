@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
 from nightscore.exporting.graph import Trees, with_columns
-from nightscore.exporting.rows import Column, Rows
+from nightscore.exporting.rows import Column, Rows, refuse_other_names
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 ADVICE = (
@@ -56,6 +56,8 @@ def read(model: Any, rows: Rows) -> Trained:
 
     register_trees()
     booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+    spaced = {name.replace(" ", "_"): name for name in rows.names}  # LightGBM has no spaces in names
+    refuse_other_names(rows, [spaced.get(name, name) for name in booster.feature_name()], r"Column_\d+")
     columns = _with_categories(rows, booster.pandas_categorical or [])
     wrapped = _wrapped(model) if isinstance(model, lightgbm.Booster) else model
     ways = [

@@ -21,11 +21,13 @@ from skl2onnx.common.shape_calculator import (
 )
 from sklearn import ensemble, tree
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
 
 from nightscore.exporting import dates
 from nightscore.exporting.conversion import MATRIX, CannotConvert, Trained, Way
 from nightscore.exporting.graph import Mode, Trees, null_text
-from nightscore.exporting.rows import Column, Rows
+from nightscore.exporting.rows import Column, Rows, refuse_other_names
 
 Converter = Callable[..., None]
 TREES = (
@@ -47,6 +49,7 @@ ADVICE = (
 def read(model: Any, rows: Rows) -> Trained:
     """A fitted estimator: its probabilities, an outlier detector's decision function, or its predictions."""
     register_trees()
+    _refuse_names(model, rows)
     numbers = [("float32", types.FloatTensorType), ("float64", types.DoubleTensorType)]
     if rows.is_double():
         numbers.reverse()
@@ -66,8 +69,27 @@ def read(model: Any, rows: Rows) -> Trained:
         ]
     classes = tuple(getattr(model, "classes_", ())) if hasattr(model, "predict_proba") else ()
     return Trained(
-        f"scikit-learn {sklearn.__version__}", _predict(model), ways, classes, ADVICE, _known(model, rows)
+        f"scikit-learn {sklearn.__version__}",
+        _predict(model),
+        ways,
+        classes,
+        ADVICE,
+        _known(model, rows),
     )
+
+
+def _refuse_names(model: Any, rows: Rows) -> None:
+    """Hold X's names to those of training; a ColumnTransformer takes them in any order."""
+    names = list(getattr(model, "feature_names_in_", ()))
+    if rows.matrix or set(names) != set(rows.names) or not _picks(model):
+        refuse_other_names(rows, names)
+
+
+def _picks(model: Any) -> bool:
+    """Whether what comes first in a model is a ColumnTransformer."""
+    while isinstance(model, Pipeline):
+        model = model.steps[0][1]
+    return isinstance(model, ColumnTransformer)
 
 
 def _predict(model: Any) -> Any:

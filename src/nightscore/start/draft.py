@@ -240,9 +240,8 @@ def _job_yaml(
     key: Sequence[str], how: str,
 ) -> str:  # fmt: skip
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
-    domain = (
-        f"\ndomain: {_flow(dict(model.domain))}   # what training does not score\n" if model.domain else ""
-    )
+    allowed = "".join(f"  {_flow(column)}: {_flow(said)}\n" for column, said in model.domain.items())
+    domain = f"\ndomain:   # other values have no score in training\n{allowed}" if allowed else ""
     held = (
         f"  expected: {{features: {_flow(expected)}}}   # what training expects: held to it\n"
         if expected
