@@ -15,13 +15,14 @@ import onnxruntime
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import xgboost
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import nightscore
 from nightscore import Broken
@@ -259,3 +260,155 @@ def test_a_new_job_takes_what_an_export_wrote(
     assert "published" in printed and "not held to training" not in printed
     table = nightscore.query("SELECT customer_id, score FROM churn_scores ORDER BY 1", tmp_path)
     assert abs(np.array(table["score"]) - model.predict_proba(frame)[:, 1]).max() < 1e-6
+
+
+NUMBERS = [1, 2, 3, 16_777_216, 16_777_217, 90_000_001, 90_000_003]  # float32 takes some for others
+
+
+def of_many_numbers() -> tuple[pd.DataFrame, Any]:
+    """Rows of articles by their numbers, the large ones rare, and what is to be learned of them."""
+    chance = np.random.default_rng(1)
+    number = chance.choice(NUMBERS, 2000, p=[0.3, 0.3, 0.34, *[0.015] * 4])
+    frame = pd.DataFrame({"article": number, "f": chance.normal(size=2000)})
+    wanted = dict(zip(NUMBERS, [0, 1, 2, 10, -10, 8, -8], strict=True))
+    return frame, frame.f * 0.1 + frame.article.map(wanted)
+
+
+def test_categories_of_large_integers_keep_apart(tmp_path: Path) -> None:
+    """X shows small ones alone; the file has to know all. The expected file has a row for each."""
+    frame, y = of_many_numbers()
+    frame["article"] = pd.Categorical(frame.article, categories=NUMBERS)
+    X = frame[frame.article.isin([1, 2, 3])].head(300)
+    small = {"min_child_samples": 3, "cat_smooth": 1, "min_data_per_group": 2}
+    light = lightgbm.LGBMRegressor(n_estimators=20, verbose=-1, **small).fit(frame, y)
+    boosted = xgboost.XGBRegressor(n_estimators=20, enable_categorical=True).fit(frame, y)
+    for model in (light, boosted):
+        done = nightscore.export(model, X, tmp_path)
+        rows = {"article": np.array(frame.article, float), "f": frame.f}
+        given = by_hand(done.path, rows, done.outputs["score"])[:, 0]
+        assert abs(given - model.predict(frame)).max() < 1e-4
+        assert set(NUMBERS) <= set(pq.read_table(done.expected)["article"].to_pylist())
+
+
+def test_categories_that_no_number_of_onnx_tells_apart_are_refused(tmp_path: Path) -> None:
+    frame, y = of_many_numbers()
+    frame["article"] = pd.Categorical(frame.article.map({1: 0.5, 2: 0.1, 3: 0.1 + 1e-12}).fillna(9.0))
+    model = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(frame, y)
+    with pytest.raises(Broken, match=r"'article' are merged in float32: 0.1 and 0.10000000000100001 are one"):
+        nightscore.export(model, frame, tmp_path)
+
+
+@pytest.mark.parametrize("encoder", [OrdinalEncoder(), OneHotEncoder(sparse_output=False)])
+def test_encoders_of_large_integers_keep_them_apart(tmp_path: Path, encoder: Any) -> None:
+    frame, y = of_many_numbers()
+    columns = make_column_transformer((encoder, ["article"]), remainder="passthrough")
+    model = make_pipeline(columns, GradientBoostingRegressor(n_estimators=20)).fit(frame, y)
+    done = nightscore.export(model, frame[frame.article < 4].head(300), tmp_path)
+    given = by_hand(done.path, dict(frame), done.outputs["score"])[:, 0]
+    assert abs(given - model.predict(frame)).max() < 1e-4
+
+
+def test_numbers_that_the_library_refuses_have_bounds(tmp_path: Path) -> None:
+    """The logarithm of a negative number is none to scikit-learn; a column without a value says nothing."""
+    frame, left = customers()
+    X = frame[["income"]].assign(empty=np.nan)
+    steps = SimpleImputer(keep_empty_features=True), FunctionTransformer(np.log1p), LogisticRegression()
+    model = make_pipeline(*steps).fit(X, left)
+    done = nightscore.export(model, X, tmp_path)
+    said = json.loads(
+        onnxruntime.InferenceSession(done.path.read_bytes()).get_modelmeta().custom_metadata_map["domain"]
+    )
+    assert said["income"] | {"min": X.income.min(), "max": X.income.max()} == said["income"]
+    assert {} not in said.values()
+    assert "where income is far out, scikit-learn" in str(done)
+
+
+@pytest.mark.parametrize("kind", [lightgbm.LGBMRegressor, xgboost.XGBRegressor, LinearRegression])
+def test_columns_that_training_called_otherwise_are_refused(tmp_path: Path, kind: Any) -> None:
+    """A frame in another order or with other names, and a matrix whose names are given in another order."""
+    X = customers()[0][["age", "income"]].fillna(0.0)
+    more = {} if kind is LinearRegression else {"n_estimators": 3}
+    more |= {"verbose": -1} if kind is lightgbm.LGBMRegressor else {}
+    model = kind(**more).fit(X, X.age - X.income / 100)
+    others: list[tuple[Any, Any]] = [
+        (X[["income", "age"]], None),
+        (X.set_axis(["years", "euros"], axis=1), None),
+        (X.to_numpy(), ["income", "age"]),
+    ]
+    for given, columns in others:
+        with pytest.raises(Broken, match=r"\['age', 'income'\]") as told:
+            nightscore.export(model, given, tmp_path, columns=columns)
+        assert str(list(columns or given.columns)) in str(told.value)
+    assert not list(tmp_path.iterdir())
+    nightscore.export(model, X.to_numpy(), tmp_path, columns=["age", "income"])
+    of_a_matrix = kind(**more).fit(X.to_numpy(), X.age)  # Column_0, f0: nobody's names
+    nightscore.export(of_a_matrix, X.to_numpy(), tmp_path, columns=["a", "b"])
+
+
+@pytest.mark.parametrize("tolerance", [float("inf"), float("nan"), -1e-9, 0.2, "1"])
+def test_a_tolerance_that_holds_nothing_is_refused(tmp_path: Path, tolerance: Any) -> None:
+    X = pd.DataFrame({"a": [1.0, 2.0, 4.0]})
+    with pytest.raises(Broken, match=r"tolerance is .*; allowed: a number from 0 to 0.1"):
+        nightscore.export(LinearRegression().fit(X, [1, 2, 3]), X, tmp_path, tolerance=tolerance)
+
+
+def test_the_class_of_a_chance_is_printed(tmp_path: Path) -> None:
+    frame, left = customers()
+    X = frame[["age"]]
+    model = LogisticRegression().fit(X, np.where(left, "good", "bad"))
+    done = nightscore.export(model, X, tmp_path)
+    assert "# probabilities[1] is the chance of 'good'\n" in str(done)
+
+
+def test_numbers_around_zero_that_no_row_has_refuse_nothing(tmp_path: Path) -> None:
+    """LightGBM takes all within 1e-35 of zero for zero; the model's own threshold is there."""
+    chance = np.random.default_rng(3)
+    X = pd.DataFrame({"f": np.where(chance.random(800) < 0.6, 0.0, chance.normal(size=800))})
+    model = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1).fit(X, (X.f == 0) * 1.0)
+    splits = [thresholds(t["tree_structure"], 0) for t in model.booster_.dump_model()["tree_info"]]
+    assert any(0 < abs(value) < 2e-35 for value in set().union(*splits))
+    done = nightscore.export(model, X, tmp_path)
+    assert (
+        abs(by_hand(done.path, {"features": X}, done.outputs["score"])[:, 0] - model.predict(X)).max() < 1e-6
+    )
+    assert "f within 2e-35 of zero" in str(done)
+
+
+def test_a_null_is_what_training_had(tmp_path: Path) -> None:
+    """An imputer of texts fills NaN, and leaves None: the file's null is the one of X."""
+    frame, left = customers()
+    X = frame[["country"]].astype(object).where(frame[["country"]].notna(), np.nan)
+    steps = SimpleImputer(strategy="constant", fill_value="de"), OneHotEncoder(handle_unknown="ignore")
+    model = make_pipeline(*steps, LogisticRegression()).fit(X, left)
+    done = nightscore.export(model, X, tmp_path)
+    given = by_hand(done.path, {"country": X.country.fillna("")}, "probabilities")[:, 1]
+    assert abs(given - model.predict_proba(X)[:, 1]).max() < 1e-6
+
+
+def test_a_new_job_refuses_what_training_does_not_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """scikit-learn raises for a null among integers, and for infinity: so does the night, as it was drafted."""
+    frame, left = customers()
+    X = frame[["age", "income"]].fillna(0.0)
+    X["age"] = X.age.astype("int64")
+    model = GradientBoostingRegressor(n_estimators=3).fit(X, left)
+    for bad in (X.astype(float).assign(age=np.nan), X.assign(income=np.inf), X.assign(income=4e38)):
+        with pytest.raises(ValueError, match=r"NaN|infinity"):
+            model.predict(bad)
+    nightscore.export(model, X, tmp_path / "data/models", name="m")
+    (tmp_path / "jobs").mkdir()
+    nights = {"01": X.astype(float), "02": X.assign(age=X.age.astype(float).where(X.index != 7))}
+    nights |= {"03": X.assign(income=X.income.where(X.index != 7, np.inf))}
+    nights |= {"04": X.assign(income=X.income.where(X.index != 7, -4e38))}
+    for day, rows in nights.items():
+        folder = tmp_path / f"data/lake/rows/day=2026-01-{day}"
+        folder.mkdir(parents=True)
+        rows.astype(float).assign(row_id=np.arange(len(rows))).to_parquet(folder / "a.parquet")
+    monkeypatch.setenv("NIGHTSCORE_WORKSPACE", str(tmp_path))
+    assert call(["new", "m", "--model", "data/models/m.onnx", "--input", "data/lake/rows"]) == 0
+    assert call(["run", "m", "--day", "2026-01-01"]) == 0
+    for day in ("02", "03", "04"):
+        assert call(["run", "m", "--day", f"2026-01-{day}"]) == 1
+    printed = capsys.readouterr()
+    assert "domain" in printed.out + printed.err

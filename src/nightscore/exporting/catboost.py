@@ -8,13 +8,14 @@ import catboost
 import numpy as np
 
 from nightscore.exporting.conversion import CannotConvert, Trained, Way
-from nightscore.exporting.rows import Rows
+from nightscore.exporting.rows import Rows, refuse_other_names
 
 ADVICE = "keep the .cbm file and score it by a scorer of the workspace (docs/scorers.md)"
 
 
 def read(model: Any, rows: Rows) -> Trained:
     """A fitted CatBoost model. It computes in float32."""
+    refuse_other_names(rows, model.feature_names_, r"\d+")
     odd = [column.name for column in rows.columns if column.kind in ("text", "date") or column.categories]
     if odd or model.get_cat_feature_indices():
         raise CannotConvert(

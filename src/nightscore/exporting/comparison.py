@@ -14,6 +14,7 @@ from nightscore.exporting.graph import score_output
 from nightscore.scorers import ModelFile, Options, open_scorer
 
 Floats = npt.NDArray[np.float64]
+MOST_SHOWN = 12  # classes that are printed
 MOST_COLUMNS = 32  # of scores that get a name each; of more the job has one list
 
 
@@ -88,6 +89,16 @@ def _outputs(data: bytes, trained: Trained, names: Sequence[str]) -> dict[str, s
     if len(names) == 1:
         return {"score": source if width in (1, None) else f"{source}[0]"}
     return {name: f"{source}[{place}]" for place, name in enumerate(names)}
+
+
+def chances(trained: Trained, verdict: Verdict) -> list[str]:
+    """Of which class a score is the chance."""
+    outputs = list(verdict.outputs.values())
+    classes = trained.classes[1:] if len(outputs) == 1 and len(trained.classes) == 2 else trained.classes
+    if len(outputs) != len(classes) or len(classes) > MOST_SHOWN:
+        return []
+    plain = [one.item() if isinstance(one, np.generic) else one for one in classes]
+    return [f"{output} is the chance of {one!r}" for output, one in zip(outputs, plain, strict=True)]
 
 
 def worst_row(case: Case, verdict: Verdict, names: Sequence[str], library: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Trained:
 
     `predict` gives the scores [n] or [n, k] of rows as training had them; `classes` [k] are those of the
     columns. `ways` are tried in their order. `advice` says what to do where no way gives the same model.
+    `known` are the categories of columns, as far as the model says them.
     """
 
     library: str
@@ -41,6 +42,7 @@ class Trained:
     ways: Sequence[Way]
     classes: Sequence[Any] = ()
     advice: str = ""
+    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ library itself: two rows that differ in one column and in their scores, and the 
 between them, until no number of the column's type lies between.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ SEED = 20
 FEW = 8  # rows of each edge of a column
 MOST_PAIRS = 128  # between which jumps are looked for, of all columns
 UNSEEN = "never seen before"
+MOST_CATEGORIES = 2_000  # of a column, that have a row each
+LARGE = 2**24  # from here on float32 does not hold each whole number
+NOTHING = 2e-35
 PARTS = 16  # into which a way is cut at once: a call costs a library more than the rows of it
 FAR = 10.0  # times the range of a column, beyond both of its ends
 
@@ -37,20 +40,33 @@ class Edge:
     column: str = ""
 
 
-def edges(rows: Rows, real: int) -> Iterator[Edge]:
-    """Up to `real` rows as they are, and a few of each edge of each column but its jumps."""
+def edges(rows: Rows, real: int, known: Mapping[str, Sequence[Any]]) -> Iterator[Edge]:
+    """Up to `real` rows as they are, and a few of each edge of each column but its jumps.
+
+    `known` are the categories of columns as the model has them: there is a row for each, however rare.
+    """
     chance = np.random.default_rng(SEED)
     yield Edge("a row of X", _some(rows.frame, real, chance))
     for column in rows.columns:
         few = _some(rows.frame, FEW, chance)
         if column.nullable and column.kind != "flag":
-            yield Edge(f"{column.name} is null", _with(few, column, _null(few, column)), column.name)
+            yield Edge(f"{column.name} is null", _with(few, column, _null(few, column, rows)), column.name)
+        if values := spread(known.get(column.name) or column.categories or ()):
+            yield Edge(f"{column.name} is a category", _each(few, column, values), column.name)
         if column.kind == "text" or column.categories:
             yield Edge(f"{column.name} is unseen", _unseen(few, column), column.name)
         elif column.kind == "number":
-            values = _extremes(rows.frame[column.name])
-            base = few.iloc[np.arange(len(values)) % len(few)].reset_index(drop=True)
-            yield Edge(f"{column.name} is far out", _with(base, column, values), column.name)
+            yield from _of_numbers(rows, few, column, known.get(column.name, ()))
+
+
+def _of_numbers(rows: Rows, few: pd.DataFrame, column: Column, known: Sequence[Any]) -> Iterator[Edge]:
+    """What is no category, if they have some, and what is far out; nothing where X has no number."""
+    if beside := _unseen_numbers(known, few[column.name].dtype):
+        yield Edge(f"{column.name} is unseen", _each(few, column, beside), column.name)
+    values = _extremes(rows.frame[column.name])
+    if len(values):
+        base = few.iloc[np.arange(len(values)) % len(few)].reset_index(drop=True)
+        yield Edge(f"{column.name} is far out", _with(base, column, values), column.name)
 
 
 def _some(frame: pd.DataFrame, count: int, chance: np.random.Generator) -> pd.DataFrame:
@@ -62,8 +78,37 @@ def _with(frame: pd.DataFrame, column: Column, values: Any) -> pd.DataFrame:
     return frame.assign(**{column.name: values})
 
 
-def _null(frame: pd.DataFrame, column: Column) -> "pd.Series[Any]":
-    return pd.Series([None] * len(frame), dtype=frame[column.name].dtype)
+def _null(frame: pd.DataFrame, column: Column, rows: Rows) -> "pd.Series[Any]":
+    """Rows without a value, as X has them: an imputer of texts fills NaN, and leaves None."""
+    missing = rows.frame[column.name]
+    missing = missing[missing.isna()]
+    null = missing.iloc[0] if len(missing) else np.nan
+    return pd.Series([null] * len(frame), dtype=frame[column.name].dtype)
+
+
+def spread(known: Sequence[Any]) -> list[Any]:
+    """Categories of a column: all, or of very many some that are spread over them; none that is missing."""
+    values = [value for value in known if not pd.isna(value)]
+    places = np.linspace(0, len(values) - 1, min(len(values), MOST_CATEGORIES)).astype(int)
+    return [values[place] for place in places]
+
+
+def _unseen_numbers(known: Sequence[Any], dtype: Any) -> list[int]:
+    """Whole numbers that are no category: one beyond all, and those that float32 takes for one of them."""
+    whole = [value for value in spread(known) if isinstance(value, int)]
+    large = {value + step for value in whole if abs(value) >= LARGE for step in (-1, 1)}
+    beside = sorted({max(whole) + 1, *large} - set(whole)) if whole else []
+    ends = np.iinfo(dtype) if isinstance(dtype, np.dtype) and dtype.kind in "iu" else None
+    return [value for value in beside if ends is None or ends.min <= value <= ends.max]
+
+
+def _each(few: pd.DataFrame, column: Column, values: Sequence[Any]) -> pd.DataFrame:
+    """A row for each value of a column."""
+    frame = few.iloc[np.arange(len(values)) % len(few)].reset_index(drop=True)
+    if column.categories:
+        kind = pd.CategoricalDtype(list(dict.fromkeys([*column.categories, *values])))
+        return _with(frame, column, pd.Series(values, dtype=kind))
+    return _with(frame, column, pd.Series(values).astype(few[column.name].dtype))
 
 
 def _unseen(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
@@ -74,23 +119,35 @@ def _unseen(frame: pd.DataFrame, column: Column) -> pd.DataFrame:
     return _with(frame, column, values)
 
 
+def limits(known: "pd.Series[Any]") -> dict[str, float]:
+    """The least and the greatest finite number of a column, as `min` and `max`; nothing where it has none."""
+    values = known.dropna().astype("float64")
+    values = values[np.isfinite(values)]
+    if values.empty:
+        return {}
+    whole = pd.api.types.is_integer_dtype(known.dtype)
+    return {of: (int if whole else float)(end) for of, end in (("min", values.min()), ("max", values.max()))}
+
+
 def _extremes(known: "pd.Series[Any]") -> "pd.Series[Any]":
     """Both ends of a column, what is far beyond them, and 0."""
-    values = known.dropna().astype("float64")
-    if values.empty:
+    if not (ends := limits(known)):
         return known[:0]
-    low, high = values.min(), values.max()
+    low, high = float(ends["min"]), float(ends["max"])
     span = FAR * ((high - low) or 1.0)
     wanted = np.array([low - span, low, 0.0, high, high + span])
     if isinstance(known.dtype, np.dtype) and known.dtype.kind in "iu":
-        limits = np.iinfo(known.dtype)
-        wanted = np.clip(wanted, float(limits.min), float(limits.max) / 2)
+        allowed = np.iinfo(known.dtype)
+        wanted = np.clip(wanted, float(allowed.min), float(allowed.max) / 2)
     return pd.Series(wanted).astype(known.dtype)
 
 
-def jumps(rows: Rows, score: Score, tolerance: float) -> Iterator[Edge]:
-    """Rows at both sides of jumps of the scores, as far as some pairs of rows find them."""
-    pairs = _Pairs(rows)
+def jumps(rows: Rows, score: Score, tolerance: float, known: Mapping[str, Any]) -> Iterator[Edge]:
+    """Rows at both sides of jumps of the scores, as far as some pairs of rows find them.
+
+    Columns with `known` categories have none: between two of them nothing may lie that the library scores.
+    """
+    pairs = _Pairs(rows, known)
     if not len(pairs.base):
         return
     low, high = pairs.low, pairs.high
@@ -111,12 +168,24 @@ def jumps(rows: Rows, score: Score, tolerance: float) -> Iterator[Edge]:
                 yield Edge(about, frame[part][mine].reset_index(drop=True), column)
 
 
+def is_nothing(edge: Edge) -> "pd.Series[Any]":
+    """The rows of an edge whose number is within `NOTHING` of zero, and not zero: no data has them.
+
+    LightGBM takes what is within 1e-35 of zero for zero, wherever its threshold stands.
+    """
+    values = edge.frame[edge.column]
+    if not pd.api.types.is_float_dtype(values.dtype):
+        return pd.Series(False, index=values.index)
+    return (values != 0) & (values.abs() <= NOTHING)
+
+
 class _Pairs:
     """Pairs of rows that differ in one column: `base` [n], and where on its line each column's ends stand."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, known: Mapping[str, Any]) -> None:
         chance = np.random.default_rng(SEED)
-        lines = {c.name: line for c in rows.columns if not c.categories and (line := _line(rows, c))}
+        ordered = [c for c in rows.columns if not c.categories and c.name not in known]
+        lines = {c.name: line for c in ordered if (line := _line(rows, c))}
         each = max(2, MOST_PAIRS // max(1, len(lines)))
         bases: list[pd.DataFrame] = []
         low, high = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

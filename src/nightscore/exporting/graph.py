@@ -38,14 +38,15 @@ def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
     kind = matrix.type.tensor_type.elem_type
     nodes, inputs, parts = [], [], []
     for column in columns:
-        text = column.kind == "text"
-        inputs.append(
-            helper.make_tensor_value_info(column.name, TensorProto.STRING if text else kind, [None, 1])
-        )
+        given = TensorProto.STRING if column.kind == "text" else kind
         parts.append(column.name)
         if column.categories:
             parts[-1] = f"{column.name}/code"
-            nodes += _codes(column, parts[-1], kind)
+            made, constants = _codes(column, parts[-1], kind)
+            nodes += made
+            proto.graph.initializer.extend(constants)
+            given = TensorProto.STRING if column.kind == "text" else TensorProto.DOUBLE
+        inputs.append(helper.make_tensor_value_info(column.name, given, [None, 1]))
     nodes.append(helper.make_node("Concat", parts, [matrix.name], axis=1))
     after = list(proto.graph.node)
     del proto.graph.node[:], proto.graph.input[:]
@@ -55,21 +56,61 @@ def with_columns(data: bytes, columns: Sequence[Column]) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _codes(column: Column, code: str, kind: int) -> list[onnx.NodeProto]:
-    """The nodes that make codes of a column's values: float32, which holds each place of a list."""
-    known = list(column.categories or ())
-    keys: dict[str, Any] = {"keys_strings": [*known, null_text(known)]}
-    before, given = [], column.name
+Nodes = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]  # and the constants that they take
+
+
+def _codes(column: Column, code: str, kind: int) -> Nodes:
+    """What makes codes of a column's values."""
     if column.kind != "text":
-        given = f"{column.name}/key"
-        before = [helper.make_node("Cast", [column.name], [given], to=TensorProto.FLOAT)]
-        keys = {"keys_floats": [*map(float, known), float("nan")]}
-    values = [*map(float, range(len(known))), float("nan")]
+        return _codes_of_numbers(column, code, kind)
+    known = list(column.categories or ())
     label = helper.make_node(
-        "LabelEncoder", [given], [f"{code}/float"], domain=ML, values_floats=values,
-        default_float=float("nan"), **keys,
+        "LabelEncoder", [column.name], [f"{code}/float"], domain=ML, default_float=float("nan"),
+        keys_strings=[*known, null_text(known)], values_floats=[*map(float, range(len(known))), float("nan")],
     )  # fmt: skip
-    return [*before, label, helper.make_node("Cast", [f"{code}/float"], [code], to=kind)]
+    return [label, helper.make_node("Cast", [f"{code}/float"], [code], to=kind)], []
+
+
+def _codes_of_numbers(column: Column, code: str, kind: int) -> Nodes:
+    """The same of numbers, exactly: what a key finds has to be the value itself, all in float64.
+
+    The operator has keys in int64 or float32 alone, and so finds a category for a null, too.
+    """
+    known = list(column.categories or ())
+    whole = all(isinstance(value, int) for value in known)
+    refuse_merged(column.name, known, np.float64 if whole else np.float32)
+    to, keys = (TensorProto.INT64, "keys_int64s") if whole else (TensorProto.FLOAT, "keys_floats")
+    key, place, found, same, number, none, values = (
+        f"{code}/{part}" for part in ("key", "place", "found", "same", "number", "none", "values")
+    )
+    nodes = [
+        helper.make_node("Cast", [column.name], [key], to=to),
+        helper.make_node(
+            "LabelEncoder", [key], [place], domain=ML, values_int64s=[*range(len(known))], default_int64=0,
+            **{keys: [(int if whole else float)(value) for value in known]},
+        ),
+        helper.make_node("Gather", [values, place], [found]),
+        helper.make_node("Equal", [found, column.name], [same]),
+        helper.make_node("Cast", [place], [number], to=kind),
+        helper.make_node("Where", [same, number, none], [code]),
+    ]  # fmt: skip
+    return nodes, [
+        helper.make_tensor(values, TensorProto.DOUBLE, [len(known)], [*map(float, known)]),
+        helper.make_tensor(none, kind, [1], [float("nan")]),
+    ]
+
+
+def refuse_merged(name: str, known: Sequence[Any], kind: Any) -> None:
+    """Raise where two categories are one number of a type, or one is too large for it."""
+    seen: dict[float, Any] = {}
+    for value in known:
+        held = float(kind(value))
+        if held in seen or (isinstance(value, int) and int(held) != value):
+            raise CannotConvert(
+                f"categories of {name!r} are merged in {np.dtype(kind)}: {seen.get(held, int(held))!r} and "
+                f"{value!r} are one number there; make texts of them before training"
+            )
+        seen[held] = value
 
 
 def _need(proto: onnx.ModelProto, domain: str, version: int) -> None:

@@ -13,7 +13,7 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
 from nightscore.exporting.graph import Trees, with_columns
-from nightscore.exporting.rows import Column, Rows
+from nightscore.exporting.rows import Column, Rows, refuse_other_names
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 ADVICE = (
@@ -56,6 +56,8 @@ def read(model: Any, rows: Rows) -> Trained:
 
     register_trees()
     booster = model if isinstance(model, lightgbm.Booster) else model.booster_
+    spaced = {name.replace(" ", "_"): name for name in rows.names}  # LightGBM has no spaces in names
+    refuse_other_names(rows, [spaced.get(name, name) for name in booster.feature_name()], r"Column_\d+")
     columns = _with_categories(rows, booster.pandas_categorical or [])
     wrapped = _wrapped(model) if isinstance(model, lightgbm.Booster) else model
     ways = [
@@ -65,7 +67,10 @@ def read(model: Any, rows: Rows) -> Trained:
     if rows.is_double():
         ways.reverse()
     classes = tuple(wrapped.classes_) if isinstance(wrapped, ClassifierMixin) else ()
-    return Trained(f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE)
+    return Trained(
+        f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE,
+        {c.name: c.categories for c in columns if c.categories} | _codes(booster, rows),
+    )  # fmt: skip
 
 
 def _predict(model: Any, classes: Sequence[Any]) -> Callable[[Any], Scores]:
@@ -100,6 +105,19 @@ def _with_categories(rows: Rows, known: Sequence[Sequence[Any]]) -> list[Column]
         Column(c.name, c.kind, tuple(trained[c.name]), c.nullable) if c.name in trained else c
         for c in rows.columns
     ]
+
+
+def _codes(booster: lightgbm.Booster, rows: Rows) -> dict[str, list[int]]:
+    """The categories of columns of numbers (`categorical_feature`), as the model has seen them."""
+    names = [c.name for c in rows.columns]
+    infos = dict(zip(booster.feature_name(), names, strict=False))
+    seen = booster.dump_model(num_iteration=1).get("feature_infos", {})
+    plain = {c.name for c in rows.of_kind("number") if not c.categories}
+    return {
+        infos[name]: [value for value in said["values"] if value >= 0]
+        for name, said in seen.items()
+        if said.get("values") and infos.get(name) in plain
+    }
 
 
 def _onnx(model: Any, columns: Sequence[Column], number: Any) -> bytes:

@@ -1,8 +1,10 @@
 """`nightscore.export`: a trained model as an .onnx file, held to its library before anything is written."""
 
+import functools
 import importlib
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,17 @@ from threadpoolctl import threadpool_limits
 
 from nightscore.common import Broken, clipped, first_line, replace_bytes
 from nightscore.exporting import graph
-from nightscore.exporting.comparison import Case, Floats, Verdict, compare, score_names, worst_row
+from nightscore.exporting.beyond import beyond
+from nightscore.exporting.comparison import Case, Floats, Verdict, chances, compare, score_names, worst_row
 from nightscore.exporting.conversion import MATRIX, TOLERANCE, CannotConvert, Exported, Trained
-from nightscore.exporting.edges import Edge, edges, jumps
+from nightscore.exporting.edges import NOTHING, Edge, Score, edges, is_nothing, jumps, limits
 from nightscore.exporting.rows import Rows, as_arrow, read_rows
 from nightscore.scorers import ModelError
 
 LIBRARIES = ("lightgbm", "xgboost", "catboost", "torch", "sklearn")
 EXTRA = 'pip install "nightscore[export]"'
 REAL_ROWS = 200
+MOST_TOLERANCE = 0.1
 LONGEST = 300  # characters of what a converter says
 
 
@@ -51,7 +55,8 @@ def export(
             replaced.
         name: of the files.
         columns: the names of X's columns, in their order, where it is a matrix.
-        tolerance: by how much a score may differ from the library's: relative to its size, absolute below 1.
+        tolerance: by how much a score may differ from the library's, 0 to 0.1: relative to its size, absolute
+            below 1.
         tokenizer: of a PyTorch module that takes `input_ids` and `attention_mask` [texts, tokens]: its fast
             tokenizer, of `tokenizers` or `transformers`. X is a column of texts then. A SentenceTransformer
             has its own.
@@ -61,6 +66,9 @@ def export(
         Broken: there is no converter for such a model, or it writes another one: says which row shows it, and
             what to do. Nothing is written then.
     """
+    if not (isinstance(tolerance, int | float) and 0 <= tolerance <= MOST_TOLERANCE):
+        allowed = f"a number from 0 to {MOST_TOLERANCE}, such as 1e-5"
+        raise Broken(f"export: tolerance is {clipped(tolerance)}; allowed: {allowed}")
     try:
         if tokenizer is not None or "sentence_transformers" in _roots(model):
             return _export_texts(model, X, Path(folder) / name, tolerance, (tokenizer, max_length))
@@ -73,8 +81,18 @@ def export(
         verdict = _first_right(case, trained, (names, said), tolerance)
     except CannotConvert as error:
         raise Broken(f"export: {first_line(error)}. Nothing was written") from error
-    data = graph.with_metadata(verdict.data, {"outputs": dict(verdict.outputs)})
+    held = functools.partial(_far, verdict, trained, names)
+    more, said_of_them = beyond(rows, _score(rows, trained), held, trained.library)
+    domain = {name: more.get(name, {}) | domain.get(name, {}) for name in [*domain, *more]}
+    domain = {name: _tidy(of) for name, of in domain.items()}
+    data = graph.with_metadata(verdict.data, {"outputs": dict(verdict.outputs), "domain": domain})
+    notes = [*chances(trained, verdict), *notes, *said_of_them]
     return _write(Path(folder) / name, data, (case, names, verdict), tolerance, notes)
+
+
+def _far(verdict: Verdict, trained: Trained, names: Sequence[str], case: Case) -> Floats:
+    """How far the file's scores of some rows are from the library's [n]."""
+    return compare(verdict.data, _scored(case, names, trained), trained, names).distances
 
 
 def _export_texts(model: Any, texts: Any, place: Path, tolerance: float, cut: Any) -> Exported:
@@ -115,44 +133,77 @@ def _trained(model: Any, rows: Rows) -> Trained:
     return found
 
 
+def _score(rows: Rows, trained: Trained) -> Score:
+    """The library's own scores [n, k] of rows."""
+
+    def score(frame: pd.DataFrame) -> Floats:
+        # Of few rows: threads that wait for each other cost more than they give.
+        with threadpool_limits(1), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+            scores = np.asarray(trained.predict(rows.as_trained(frame)), np.float64)
+        return scores.reshape(len(frame), -1)
+
+    return score
+
+
 def _case(rows: Rows, trained: Trained) -> tuple[Case, tuple[list[str], dict[str, Any]]]:
     """The rows that the library scores; what it does not, in words and as a job's `domain`."""
     refused: dict[str, tuple[Edge, str]] = {}
     kept: list[tuple[Edge, Floats]] = []
 
-    def score(frame: pd.DataFrame) -> Floats:
-        with threadpool_limits(1):  # of few rows: threads that wait for each other cost more than they give
-            scores = np.asarray(trained.predict(rows.as_trained(frame)), np.float64)
-        return scores.reshape(len(frame), -1)
-
-    for edge in edges(rows, REAL_ROWS):
+    score = _score(rows, trained)
+    for edge in edges(rows, REAL_ROWS, trained.known):
         try:
             kept.append((edge, score(edge.frame)))
         except Exception as error:
             if not edge.column:
                 raise Broken(f"export: the model can't score X: {type(error).__name__}: {error}") from error
             refused.setdefault(edge.about, (edge, first_line(error)))
-    kept += [(edge, score(edge.frame)) for edge in jumps(rows, score, TOLERANCE)]
+    beside, around = _beside(rows, score, trained)
+    kept += beside
     batches = [as_arrow(edge.frame, rows.columns) for edge, _ in kept]
     table = pa.Table.from_batches(batches).combine_chunks()
     about = [edge.about for edge, _ in kept for _ in range(len(edge.frame))]
     domain: dict[str, Any] = {}
     for edge, _ in refused.values():
-        domain[edge.column] = domain.get(edge.column, {}) | _domain(edge, rows)
+        domain[edge.column] = domain.get(edge.column, {}) | _domain(edge, rows, trained)
+    domain = {name: _tidy(said) for name, said in domain.items()}
     notes = [
         f"where {edge.about}, {trained.library} raises: {clipped(why)}. In job.yaml: domain: "
         f"{json.dumps({edge.column: domain[edge.column]}, ensure_ascii=False)}"
         for edge, why in refused.values()
-    ]
+    ] + around
     return Case(table.to_batches()[0], about, np.vstack([scores for _, scores in kept])), (notes, domain)
 
 
-def _domain(edge: Edge, rows: Rows) -> dict[str, Any]:
+def _beside(rows: Rows, score: Score, trained: Trained) -> tuple[list[tuple[Edge, Floats]], list[str]]:
+    """Rows beside jumps, with their scores; and which are left out, in words."""
+    kept, around = [], set()
+    for edge in jumps(rows, score, TOLERANCE, trained.known):
+        nothing = is_nothing(edge)
+        around |= {edge.column} if nothing.any() else set()
+        frame = edge.frame[~nothing].reset_index(drop=True)
+        if len(frame):
+            kept.append((Edge(edge.about, frame, edge.column), score(frame)))
+    return kept, [
+        f"not held: rows with {name} within {NOTHING:g} of zero, and not zero" for name in sorted(around)
+    ]
+
+
+def _domain(edge: Edge, rows: Rows, trained: Trained) -> dict[str, Any]:
     """What a job's `domain` says, so that it refuses what the library does not score."""
     column = next(one for one in rows.columns if one.name == edge.column)
-    if "unseen" in edge.about:
-        return {"in": list(column.categories or sorted(_texts(rows, column.name)))}
-    return {"null": False} if "null" in edge.about else {}
+    if "null" in edge.about:
+        return {"null": False}
+    if "far out" not in edge.about:
+        known = column.categories or trained.known.get(column.name)
+        return {"in": list(known or sorted(_texts(rows, column.name)))}
+    return limits(rows.frame[column.name])
+
+
+def _tidy(said: dict[str, Any]) -> dict[str, Any]:
+    """A domain as a job.yaml allows it: a list of values without bounds beside it."""
+    return {key: value for key, value in said.items() if "in" not in said or key in ("in", "null")}
 
 
 def _scored(case: Case, names: Sequence[str], trained: Trained) -> Case:

@@ -5,6 +5,7 @@ file gets the same rows as a job would read them from its lake: texts as texts, 
 and a date as the number of days since 1970-01-01.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -87,6 +88,22 @@ def read_rows(given: Any, names: Sequence[str] | None) -> Rows:
     if twice or not all(isinstance(name, str) for name in frame.columns):
         raise Broken(f"X has columns {clipped(twice or list(frame.columns))}; allowed: texts, each once")
     return Rows(frame, tuple(_column(frame[name]) for name in frame.columns), is_matrix)
+
+
+def refuse_other_names(rows: Rows, trained: Sequence[Any], generic: str = "") -> None:
+    """Raise where a model knows its columns by other names than X's, or in another order.
+
+    `generic` is a pattern of the names that its library gives where training had none.
+
+    Raises:
+        Broken: shows both lists.
+    """
+    known = [str(name) for name in trained]
+    if known and known != rows.names and not (generic and all(re.fullmatch(generic, one) for one in known)):
+        raise Broken(
+            f"export: X has the columns {clipped(rows.names)}, and the model was trained on "
+            f"{clipped(known)}: give X as training had it, in that order. Nothing was written"
+        )
 
 
 def _frame_of(matrix: npt.NDArray[Any], names: Sequence[str] | None) -> pd.DataFrame:

@@ -21,11 +21,13 @@ from skl2onnx.common.shape_calculator import (
 )
 from sklearn import ensemble, tree
 from sklearn.base import BaseEstimator, is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
 
 from nightscore.exporting import dates
 from nightscore.exporting.conversion import MATRIX, CannotConvert, Trained, Way
 from nightscore.exporting.graph import Mode, Trees, null_text
-from nightscore.exporting.rows import Column, Rows
+from nightscore.exporting.rows import Column, Rows, refuse_other_names
 
 Converter = Callable[..., None]
 TREES = (
@@ -47,6 +49,7 @@ ADVICE = (
 def read(model: Any, rows: Rows) -> Trained:
     """A fitted estimator: its probabilities, an outlier detector's decision function, or its predictions."""
     register_trees()
+    _refuse_names(model, rows)
     numbers = [("float32", types.FloatTensorType), ("float64", types.DoubleTensorType)]
     if rows.is_double():
         numbers.reverse()
@@ -65,7 +68,28 @@ def read(model: Any, rows: Rows) -> Trained:
             for about, number in numbers
         ]
     classes = tuple(getattr(model, "classes_", ())) if hasattr(model, "predict_proba") else ()
-    return Trained(f"scikit-learn {sklearn.__version__}", _predict(model), ways, classes, ADVICE)
+    return Trained(
+        f"scikit-learn {sklearn.__version__}",
+        _predict(model),
+        ways,
+        classes,
+        ADVICE,
+        _known(model, rows),
+    )
+
+
+def _refuse_names(model: Any, rows: Rows) -> None:
+    """Hold X's names to those of training; a ColumnTransformer takes them in any order."""
+    names = list(getattr(model, "feature_names_in_", ()))
+    if rows.matrix or set(names) != set(rows.names) or not _picks(model):
+        refuse_other_names(rows, names)
+
+
+def _picks(model: Any) -> bool:
+    """Whether what comes first in a model is a ColumnTransformer."""
+    while isinstance(model, Pipeline):
+        model = model.steps[0][1]
+    return isinstance(model, ColumnTransformer)
 
 
 def _predict(model: Any) -> Any:
@@ -125,6 +149,29 @@ def _say_missing(model: Any, code: str) -> None:
         categories = getattr(step, "categories_", None)
         if isinstance(categories, list):
             step.categories_ = [_without_null(known, code) for known in categories]
+
+
+def _known(model: Any, rows: Rows) -> dict[str, list[Any]]:
+    """The categories of columns, of the encoders in a model: by their names, or of what holds all of X's."""
+    found: dict[str, list[Any]] = {}
+    for step in _steps(model):
+        of = getattr(step, "categories_", None)
+        if not isinstance(of, list):
+            continue
+        names = list(getattr(step, "feature_names_in_", ()))
+        for place, known in enumerate(of):
+            values = [value for value in np.asarray(known).tolist() if not pd.isna(value)]
+            named = names[place] if len(names) == len(of) else ""
+            for column in rows.of_kind("number", "text"):
+                if column.name == named or (not names and _holds(values, rows, column)):
+                    found[column.name] = values
+    return found
+
+
+def _holds(values: Sequence[Any], rows: Rows, column: Column) -> bool:
+    """Whether categories are those of a column, as far as X shows it."""
+    mine = rows.frame[column.name].dropna()
+    return bool(len(mine)) and set(mine.unique().tolist()) <= set(values)
 
 
 def _without_null(known: Any, code: str) -> Any:

@@ -14,7 +14,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 
 from nightscore.exporting.conversion import CannotConvert, Scores, Trained, Way
 from nightscore.exporting.graph import Trees, with_columns
-from nightscore.exporting.rows import Column, Rows
+from nightscore.exporting.rows import Column, Rows, refuse_other_names
 
 ADVICE = (
     "train with missing=nan and booster=gbtree (dart and gblinear have no converter), or keep the .ubj file "
@@ -38,6 +38,7 @@ def read(model: Any, rows: Rows) -> Trained:
     if texts := [c.name for c in rows.of_kind("text", "date") if not c.categories]:
         raise CannotConvert(f"column {texts[0]!r} of X is no number and no category: astype('category')")
     booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
+    refuse_other_names(rows, booster.feature_names or (), r"f\d+")
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
     count = _classes(booster, objective)
     classes = tuple(getattr(model, "classes_", range(count))) if count else ()

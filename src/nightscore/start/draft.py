@@ -249,7 +249,8 @@ def _job_yaml(
 ) -> str:  # fmt: skip
     columns = f"  columns: {_flow(_unnamed(model))}   # in the order of the training\n"
     said = {column: what for column, what in model.domain.items() if _has_domain(column)}
-    domain = f"\ndomain: {_flow(said)}   # what training does not score\n" if said else ""
+    allowed = "".join(f"  {_flow(column)}: {_flow(what)}\n" for column, what in said.items())
+    domain = f"\ndomain:   # other values have no score in training\n{allowed}" if said else ""
     held = (
         f"  expected: {{features: {_flow(expected)}}}   # what training expects: held to it\n"
         if expected
@@ -283,6 +284,8 @@ def _flow(value: object) -> str:
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
     text = str(value)
     words = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
     plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in words
