@@ -59,7 +59,7 @@ def recount(table: pa.Table, weights: tuple[float, float, float]) -> dict[str, n
         "features out_of_domain": (a > np.float32(0.9))
         | (table["colour"].to_numpy(zero_copy_only=False) == "blue"),
         "score null_value": np.isnan(c),
-        "outputs nan_output": np.isnan(score),
+        "outputs nan_output": ~np.isfinite(score),
         "outputs out_of_domain": score < -10,
     }
     left = np.ones(len(table), bool)

@@ -1,6 +1,7 @@
 """The inputs of a case as SQL sees them: in the types of the job's contract, cut as a night cuts them."""
 
 import datetime as dt
+import difflib
 import json
 import math
 import re
@@ -28,6 +29,7 @@ from nightscore.store import (
 
 DAYS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 NO_ROWS = CaseRows((), ())
+UNKNOWN_COLUMN = re.compile(r'Binder Error.*?(?:[Cc]olumn|column named) "([^"]+)"', re.DOTALL)  # DuckDB's words
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,28 @@ def case_views(day: Day, case: Case, sql: Sequence[str]) -> list[View]:
         for one in made:
             _refuse_wrong(engine, one)
     return views
+
+
+def missing_column(case: Case, views: Sequence[View], error: str) -> str:
+    """What is said where DuckDB does not know a column that no row of a case names; else empty.
+
+    `views` are the inputs that the SQL reads, `error` is the message.
+    """
+    named = UNKNOWN_COLUMN.search(error)
+    columns = {view.name: list(view.text.types if view.text else view.columns or ()) for view in views}
+    known = [name.lower() for names in columns.values() for name in names]
+    if named is None or not columns or named[1].lower() in known:
+        return ""
+    column = named[1]
+    near = {name: difflib.get_close_matches(column, names, 1) for name, names in columns.items()}
+    likely = sorted(columns, key=lambda name: not near[name])
+    hint = f"; did you mean {column} by {near[likely[0]][0]}?" if near[likely[0]] else ""
+    listed = "; ".join(f"{name}: {', '.join(columns[name]) or 'none'}" for name in likely)
+    return (
+        f"{case.place(('inputs', likely[0]))}: inputs.{likely[0]}: the SQL reads a column {column!r}, which no "
+        f"row names{hint}. Columns here: {listed}. Name it in a row, or, where all are null, say its type: "
+        f"types: {{{likely[0]}: {{{column}: TYPE}}}}"
+    )
 
 
 def _input(job: Job, case: Case, name: str, source: Input | SnapshotInput) -> CaseInput:
