@@ -196,7 +196,8 @@ def _refuse_nothing(case: Case) -> None:
         at = ("expect", table)
         if wanted.some == []:
             case.raise_broken(
-                (*at, "some"), "has no row, which is so of any table; name rows, or say how many: count: NUMBER"
+                (*at, "some"),
+                "has no row, which is so of any table; name rows, or say how many: count: NUMBER",
             )
         for i, row in enumerate(wanted.some or wanted.rows or ()):
             if not row:

@@ -155,7 +155,8 @@ def is_alike(expected: Any, actual: Any, tolerance: float) -> bool:
     """Whether a value of a table is the one that a person has written.
 
     Floats may be off by the tolerance, relative to their size above 1; whole numbers, of any width, and
-    decimals are the same; null is null alone, NaN is NaN. A date or a moment (UTC where it says no other) may be written as a text.
+    decimals are the same; null is null alone, NaN is NaN. A date or a moment (UTC where it says no
+    other) may be written as a text.
     """
     if expected is None or actual is None:
         return expected is actual

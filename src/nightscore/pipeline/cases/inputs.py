@@ -29,7 +29,9 @@ from nightscore.store import (
 
 DAYS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 NO_ROWS = CaseRows((), ())
-UNKNOWN_COLUMN = re.compile(r'Binder Error.*?(?:[Cc]olumn|column named) "([^"]+)"', re.DOTALL)  # DuckDB's words
+UNKNOWN_COLUMN = re.compile(
+    r'Binder Error.*?(?:[Cc]olumn|column named) "([^"]+)"', re.DOTALL
+)  # DuckDB's words
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,28 @@ def case_views(day: Day, case: Case, sql: Sequence[str]) -> list[View]:
     return views
 
 
-def missing_column(case: Case, views: Sequence[View], error: str) -> str:
+def missing_column(job: Job, case: Case, views: Sequence[View], error: str) -> str:
     """What is said where DuckDB does not know a column that no row of a case names; else empty.
 
-    `views` are the inputs that the SQL reads, `error` is the message.
+    `views` are the inputs that the SQL reads, `error` is the message. An input with a contract has no others.
     """
     named = UNKNOWN_COLUMN.search(error)
-    columns = {view.name: list(view.text.types if view.text else view.columns or ()) for view in views}
-    known = [name.lower() for names in columns.values() for name in names]
-    if named is None or not columns or named[1].lower() in known:
+    columns = {
+        view.name: list(view.text.types if view.text else view.columns or ())
+        for view in views
+        if isinstance(source := job.spec.inputs[view.name], TableInput) or not source.types
+    }
+    names = [name for listed in columns.values() for name in listed]
+    if named is None or not columns or named[1].lower() in map(str.lower, names):
         return ""
-    column = named[1]
-    near = {name: difflib.get_close_matches(column, names, 1) for name, names in columns.items()}
-    likely = sorted(columns, key=lambda name: not near[name])
-    hint = f"; did you mean {column} by {near[likely[0]][0]}?" if near[likely[0]] else ""
-    listed = "; ".join(f"{name}: {', '.join(columns[name]) or 'none'}" for name in likely)
+    near = difflib.get_close_matches(named[1], names, 1, cutoff=0.75)
+    likely = next((view for view in columns if near and near[0] in columns[view]), next(iter(columns)))
+    place = f"{case.place(('inputs', likely))}: inputs.{likely}" if near else case.place(("inputs",))
+    hint = f"; did you mean {named[1]} by {near[0]}?" if near else "."
+    shown = "; ".join(f"{view}: {', '.join(listed) or 'none'}" for view, listed in columns.items())
     return (
-        f"{case.place(('inputs', likely[0]))}: inputs.{likely[0]}: the SQL reads a column {column!r}, which no "
-        f"row names{hint}. Columns here: {listed}. Name it in a row, or, where all are null, say its type: "
-        f"types: {{{likely[0]}: {{{column}: TYPE}}}}"
+        f"{place}: the SQL reads a column {named[1]!r}, which no row names{hint} Columns here: {shown}. Name "
+        f"it in a row, or, where all are null, say its type: types: {{{likely}: {{{named[1]}: TYPE}}}}"
     )
 
 

@@ -101,7 +101,7 @@ def make_case(job: Job, case: Case, opened: OpenModel) -> Made:
         try:
             return _run(CaseDay(own, plan, given=tuple(views)), job, opened.scorer)
         except Broken as error:
-            if missing := missing_column(case, views, str(error)):
+            if missing := missing_column(own, case, views, str(error)):
                 raise MistakenCase(f"{missing} ({error})") from error
             raise
 
