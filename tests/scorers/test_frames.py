@@ -332,3 +332,19 @@ def test_a_frame_whose_library_is_missing_names_the_extra(monkeypatch: pytest.Mo
         ModelError, match=r"f: frame 'polars' needs the package polars: pip install \"nightscore\[polars"
     ):
         opened(lambda f: f, frame="polars")
+
+
+UNTAKEN = {
+    "two of one name": ("polars", pa.table([[1], [2]], names=["a", "a"]), "two columns have the name 'a'"),
+    "an interval": ("polars", pa.table({"a": [1], "t": pa.array([(3, 0, 0)], pa.month_day_nano_interval())}), "column 't' is month_day_nano_interval, "),
+    "a union": ("polars", pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])}), "column 'u' is sparse_union<"),
+    "a union in a list": ("polars", pa.table({"u": pa.ListArray.from_arrays([0, 1], pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]))}), "column 'u' is list<"),
+    "nanoseconds": ("pandas", pa.table({"a": [1], "t": pa.array([43_200_123_456_789], pa.time64("ns"))}), "column 't' is time64[ns], "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("frame", "table", "says"), UNTAKEN.values(), ids=UNTAKEN)
+def test_a_column_that_a_frame_can_not_have_is_named(frame: str, table: pa.Table, says: str) -> None:
+    """By its name, its type and what to do; never by an exception, or a panic, of the library's own."""
+    with pytest.raises(ModelError, match=re.escape(says)):
+        table_as_frame(table, frame)
