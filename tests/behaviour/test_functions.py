@@ -199,7 +199,7 @@ WRONG = {
     "by the chunk's mean": ("return (frame['age'] - frame['age'].mean()).fillna(0)", "rows get another score than together"),
     "a row too few": ("return frame['age'].dropna().to_numpy()", "rows for"),
     "a NaN": ("return frame['age']", "the model gives NaN as score"),
-    "an infinity": ("return 1 / (frame['age'].fillna(0) * 0)", "gives inf as p"),
+    "an infinity": ("return 1 / (frame['age'].fillna(0) * 0)", "the model gives an infinite number as score"),
     "labels": ("return (frame['age'] > 30)", "output 'p' is bool; declared is double"),
 }  # fmt: skip
 
@@ -214,6 +214,37 @@ def test_a_function_that_moves_rows_publishes_nothing(fresh: Build, body: str, s
     with pytest.raises(Broken, match=says):
         run(load("mini", root), DAY)
     assert not list((root / "data").glob("tables/*/_delta_log"))
+
+
+NO_SCORE = {
+    "an infinity": ("float64", "score: p", "frame['id'].map(lambda i: float('-inf') if i % 50 == 7 else i / 2)", "an infinite number"),
+    "one in a list": ("LIST", "score: 'p[1]'", "frame['id'].map(lambda i: [0.5, float('inf') if i % 50 == 7 else i / 2])", "an infinite number"),
+    "a list with one": ("LIST", "score: 'p[*]'", "frame['id'].map(lambda i: [0.5, float('inf') if i % 50 == 7 else i / 2])", "a list with an infinite number"),
+    "no integer": ("int64", "score: p", "frame['id'].map(lambda i: None if i % 50 == 7 else int(i)).astype('Int64')", "null"),
+    "no text": ("string", "score: p", "frame['id'].map(lambda i: float('nan') if i % 50 == 7 else str(int(i)))", "null"),
+    "no truth": ("bool", "score: p", "frame['id'].map(lambda i: None if i % 50 == 7 else i > 30).astype('boolean')", "null"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "outputs", "body", "what"), NO_SCORE.values(), ids=NO_SCORE)
+@pytest.mark.sample(2)
+def test_what_is_no_score_stops_the_night_or_is_rejected(
+    fresh: Build, kind: str, outputs: str, body: str, what: str
+) -> None:
+    """An infinite number and a null of any type as a NaN: ids 7, 57, 107, … are the twelve of 600."""
+    shown = "pa.list_(pa.float64())" if kind == "LIST" else repr(kind)
+    code = f"import pyarrow as pa\nfrom nightscore.scorers import scorer\n\n@scorer(inputs={{'id': 'float64'}}, outputs={{'p': {shown}}}, frame='pandas')\ndef f(frame):\n    return {body}\n"
+    root = shop(fresh(rows=1, days=(DAY,)), "kind: scorers/churn.py", code, outputs)
+    with pytest.raises(Broken, match=f"id=7: the model gives {what} as score .and 11 more rows"):
+        run(load("mini", root), DAY)
+    assert not list((root / "data").glob("tables/*/_delta_log"))
+    file = root / "jobs/mini/job.yaml"
+    file.write_text(file.read_text() + "scoring: {nan_output: reject}\npolicy: {max_rejected: 12}\n")
+    run(load("mini", root), DAY)
+    rejected = query("SELECT id, reason FROM mini_rejects ORDER BY id", root).to_pylist()
+    assert rejected == [{"id": i, "reason": "nan_output"} for i in range(7, ROWS, 50)]
+    scores = query("SELECT id FROM mini_scores WHERE score IS NOT NULL ORDER BY id", root)["id"].to_pylist()
+    assert scores == [i for i in range(ROWS) if i % 50 != 7]
 
 
 ALL = {

@@ -41,7 +41,8 @@ def features(rows: int = ROWS) -> pa.Table:
     a, b = rng.random(rows, np.float32), rng.random(rows, np.float32)
     a[i % 50 == 1] = np.nan
     b[i % 83 == 2] = np.nan
-    b[i % 89 == 4] = np.inf
+    b[i % 89 == 4] = 100
+    b[i % 211 == 8] = np.inf
     c = pa.array(i % 7, mask=i % 41 == 5)
     colour = np.where(i % 61 == 6, "blue", np.where(i % 2, "red", "green"))
     return pa.table({"id": pa.array(i, mask=i % 97 == 3), "a": a, "b": b, "c": c, "colour": colour})
@@ -59,7 +60,7 @@ def recount(table: pa.Table, weights: tuple[float, float, float]) -> dict[str, n
         "features out_of_domain": (a > np.float32(0.9))
         | (table["colour"].to_numpy(zero_copy_only=False) == "blue"),
         "score null_value": np.isnan(c),
-        "outputs nan_output": np.isnan(score),
+        "outputs nan_output": ~np.isfinite(score),
         "outputs out_of_domain": score < -10,
     }
     left = np.ones(len(table), bool)

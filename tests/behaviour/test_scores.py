@@ -135,10 +135,23 @@ def test_a_nan_from_the_model_is_broken_and_names_the_row(fresh: Build) -> None:
     assert not list((root / "data").glob("tables/*"))
 
 
-def test_infinite_and_negative_zero_scores_are_published_as_they_are(fresh: Build) -> None:
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_score_is_broken_and_names_the_row(fresh: Build, value: float) -> None:
+    """As NaN is: 3e38 + 2 * 3e38 is no float32."""
+    root = fresh(days=(DAY,))
+    b = pa.array([np.sign(value) * 3e38 if i == 42 else float(i) for i in range(100)], pa.float32())
+    rows = rows_of(DAY, 100).set_column(2, "b", b)
+    pq.write_table(rows, root / f"data/lake/rows/day={DAY}/part-0.parquet")
+    end = night(root, DAY)
+    assert end.error == "Broken"
+    assert "id=42: the model gives an infinite number as score" in end.message
+    assert not list((root / "data").glob("tables/*"))
+
+
+def test_negative_zero_and_the_outermost_scores_are_published_as_they_are(fresh: Build) -> None:
     """The model's floats pass through bit for bit."""
     root = fresh(days=(DAY,))
-    values = np.array([np.inf, -np.inf, -0.0, 1e-45, 3.4e38], np.float32)
+    values = np.array([-3.4e38, 0.0, -0.0, 1e-45, 3.4e38], np.float32)
     linear_model(root / "data/models/linear.onnx", (1.0, 1.0))
     zero = pa.array(np.zeros(5, np.float32))
     rows = pa.table({"id": pa.array(range(5)), "a": pa.array(values), "b": zero})

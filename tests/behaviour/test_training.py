@@ -89,7 +89,7 @@ def test_a_night_that_is_held_says_so_and_an_unchanged_day_stays_so(
     assert len(kept) == 1  # the next night does not ask again
     assert run(load("mini", root), DAY).status == "unchanged"
     assert call(["--workspace", str(root), "receipts", "mini", "--day", DAY]) == 0
-    assert "300 rows held to training" in capsys.readouterr().out
+    assert "300 rows: the model is held to training, the SQL is not; at most " in capsys.readouterr().out
     write(root, SCORES, of_numpy(table).append_column("note", pa.array(["x"] * 300)))
     again = run(load("mini", root), DAY)  # other bytes are another cause
     assert again.status == "published"
@@ -185,7 +185,7 @@ def of_inputs(fresh: Build, sql: str, line: str = OF_INPUTS) -> Path:
 @disk_only
 def test_features_sql_is_run_on_files_that_stand_for_inputs(fresh: Build) -> None:
     root = of_inputs(fresh, MADE.replace("$UNIT", "1").replace("coalesce(a, 0)", "coalesce(a, -1)"))
-    assert "300 rows held to training" in check_job(load("mini", root))
+    assert "300 rows: SQL and model are held to training; at most " in check_job(load("mini", root))
     (root / "jobs/mini/made.sql").write_text(MADE.replace("$UNIT", "1"))
     with pytest.raises(Broken, match=r"the SQL gives other features than training had: a in 30 ") as error:
         check_job(load("mini", root))
@@ -254,6 +254,42 @@ def test_csv_will_do_and_a_tolerance_is_the_jobs_own(fresh: Build) -> None:
     wanted = np.asarray(both["score"])
     truth = float((np.abs(wanted - score) / np.maximum(1, np.abs(wanted))).max())
     assert held_now.difference == pytest.approx(truth, rel=1e-3)
+
+
+LITTLE = {  # rows, their scores' size, more of model.expected, what is said
+    "one row": (1, 1.0, "", "This holds little: there is 1 row"),
+    "small scores": (300, 1e-6, "", "This holds little: all values of score lie within "),
+    "a wide tolerance": (300, 1.0, ", tolerance: 1", "need 10 times the tolerance (1) to be told apart"),
+    "small scores and tolerance": (300, 1e-6, ", tolerance: 1.0e-9", ""),
+}
+
+
+@disk_only
+@pytest.mark.parametrize("case", LITTLE)
+@pytest.mark.sample(2)
+def test_files_that_hold_little_say_so(fresh: Build, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    """In check, receipt and the kept verdict: with scores of 1e-6 a model of swapped columns passes."""
+    rows, size, more, little = LITTLE[case]
+    root = fresh(job=held(line=HELD.replace("}", more + "}")))
+    linear_model(root / "data/models/linear.onnx", (1.0 * size, 2.0 * size))
+    write(root, CASES, (table := cases(rows)))
+    write(root, SCORES, pa.table({"score": of_numpy(table)["score"].to_numpy() * size}))
+    run(load("mini", root), DAY)
+    assert call(["--workspace", str(root), "receipts", "mini", "--day", DAY]) == 0
+    for text in (check_job(load("mini", root)), " ".join(capsys.readouterr().out.split())):
+        assert f"{rows} row{'s' * (rows > 1)}: the model is held to training, the SQL is not; at most" in text
+        assert little in text and ("This holds little" in text) == bool(little)
+    [verdict] = load("mini", root).workspace.choices.glob("*.training")
+    assert little.removeprefix("This holds little: ") in json.loads(verdict.read_text())["little"]
+
+
+@disk_only
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_files_without_a_score_are_refused(fresh: Build, missing: float | None) -> None:
+    root = fresh(job=held())
+    write(root, CASES, pa.table({name: pa.array([missing] * 3, pa.float32()) for name in "ab"}))
+    write(root, SCORES, pa.table({"score": pa.array([missing] * 3, pa.float64())}))
+    assert "data/models/expected.parquet: has no score: each is null or NaN" in refused(root)
 
 
 def test_a_challenger_is_promoted_only_if_its_own_training_agrees(fresh: Build) -> None:
@@ -328,7 +364,7 @@ def test_trees_that_are_another_model_are_named(
     write(root, SCORES, pa.table({"score": booster.predict(rows[:400])}))
     job = load("mini", root)
     if not cause:
-        assert "400 rows held to training" in check_job(job)
+        assert "400 rows: the model is held to training" in check_job(job)
         return
     with pytest.raises(Broken, match=cause):
         check_job(job)

@@ -276,6 +276,13 @@ MISTAKES = {
     "no day": ("error: x\n", "day: is missing"),
     "no mapping": ("- 1\n", "1: a case is a mapping"),
     "both": (HEAD + "expect: {scores: []}\nerror: x\n", "10: error: and expect"),
+    "a row of nothing": (HEAD + "expect:\n  scores:\n    - {id: 1}\n    - {}\n", "12: expect.scores.1: names no column"),
+    "some of nothing": (HEAD + "expect:\n  scores:\n    some: [{}]\n", "11: expect.scores.some.0: names no column"),
+    "no row of some": (HEAD + "expect:\n  scores:\n    some: []\n", "11: expect.scores.some: has no row"),
+    "no rows": (HEAD + "expect:\n  scores: {rows: null}\n", "10: expect.scores: allowed: a list of rows"),
+    "any audit": (HEAD + "audits: {few are best: any}\n", "expects nothing; give expect, audits or error"),
+    "a blank error": (HEAD + "error: ' '\n", "9: error: is blank"),
+    "a wide tolerance": (HEAD + "tolerance: 0.2\nerror: x\n", "9: tolerance: 0.2 is not allowed"),
 }  # fmt: skip
 NOT_RUN = {
     "a column": (HEAD + "    - {id: 3, colour: red}\nerror: x\n", "9: inputs.orders: column 'colour' is none of the input; allowed by the contract"),
@@ -290,6 +297,8 @@ NOT_RUN = {
     "own rows without a day": (HEAD + "  before:\n    - {id: 1}\nexpect: {scores: []}\n", "10: inputs.before: has no day, and is a row of the job's own table, of which a run sees the days before: say day: 2026-01-06"),
     "a type twice": (HEAD.replace("types:\n", "types:\n  orders: {items: DOUBLE}\n") + "expect: {scores: []}\n", "3: types.orders.items: its type is that of job.yaml, INTEGER"),
     "an expected column": (HEAD + "expect:\n  scores: [{id: 1, scor: 1}]\n", "10: expect.scores: has no column 'scor'; its columns: id, code, score"),
+    "a misnamed column": (HEAD.replace("  rates: {since: DATE, rate: DOUBLE}\n", "") + "  rates:\n    - {since: 2026-01-01, rat: 2.5}\nexpect: {scores: []}\n", "a.yaml:8: inputs.rates: the SQL reads a column 'rate', which no row names; did you mean rate by rat? Columns here: rates: since, rat; "),
+    "a column left out": (HEAD.replace("rates: {since: DATE, rate: DOUBLE}", "rates: {since: DATE}") + "expect: {scores: []}\n", "5: the SQL reads a column 'rate', which no row names. Columns here: rates: since; "),
     "a file": ("day: 2026-01-07\ninputs:\n  orders: {csv: rows.csv}\nexpect: {scores: []}\n", "3: inputs.orders.csv: rows.csv can't be read: No such file"),
 }  # fmt: skip
 
@@ -356,7 +365,9 @@ def test_types_of_values(space: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 ALIKE = [  # expected, actual
-    (1, 1, True), (1, 2, False), (1, True, False), (True, 1.0, False), (1, Decimal("1.00"), True), (2**53, 2**53 + 1, False),
+    (1, 1, True), (1, 2, False), (1, True, False), (True, 1.0, False), (1, Decimal("1.00"), True), (100_000_099, Decimal(100_000_006), False), (2**126, Decimal(2**126), True),
+    (100000012.34, Decimal("100000006.89"), False), (100000012.34, Decimal("100000012.34"), True), (0.1, Decimal("0.100"), True), (0.1, Decimal("0.1000001"), False),
+    (2.0, 2, True), (2**53 + 2.0, 2**53 + 3, False), (float("inf"), Decimal(1), False), (100_000_099, 100_000_006.0, True), (True, Decimal(1), False), (2**53, 2**53 + 1, False),
     (0.1, 0.1 + 1e-7, True), (0.1, 0.1 + 1e-5, False), (1e6, 1e6 + 0.5, True), (1e6, 1e6 + 2, False), (None, None, True),
     (None, 0, False), (0, None, False), (float("nan"), float("nan"), True), (float("nan"), None, False), (float("inf"), 1e308, False),
     ("a", "a", True), ("1", 1, False), ([1, 2.5], [1, 2.5000001], True), ([1], [1, 2], False), ([], None, False),
@@ -375,10 +386,28 @@ def test_a_job_without_a_case_and_several(space: Path, capsys: pytest.CaptureFix
     """One is named where there is none; of several, one that can't be read keeps none from being run."""
     assert call(["test", "orders"]) == 1
     assert "such as jobs/orders/tests/new_customer.yaml" in capsys.readouterr().err
-    assert call(["test"]) == 0 and "0 cases" in capsys.readouterr().out
+    assert call(["test"]) == 1 and "no job has a case" in capsys.readouterr().err
     write(space, HEAD + "expect: {scores: {count: 2}}\n", "b.yaml")
     write(space, "day: [", "a.yaml")
     assert call(["test"]) == 1
     done = capsys.readouterr()
-    assert "1 case: 1 as expected" in done.out and "jobs/orders/tests/a.yaml:1: not valid YAML" in done.err
+    assert (
+        "2 cases: 1 as expected, 1 can't be read" in done.out
+        and "jobs/orders/tests/a.yaml:1: not valid YAML" in done.err
+    )
     assert [path.name for path in (space / "data").iterdir()] == ["models"]
+
+
+def test_each_file_of_a_case_is_run(space: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However its ending is spelled, and in a folder of the folder; rows that are wrong are seen in each."""
+    (space / "jobs/orders/tests/shops").mkdir()
+    names = ["a.yaml", "b.yml", "C.YAML", "d.Yml", "shops/e.yaml"]
+    for name in names:
+        write(space, HEAD + "expect: {scores: {count: 9}}\n", name)
+    code, document = said(capsys)
+    assert code == 1 and not document["broken"]
+    assert sorted(case["file"] for case in document["cases"]) == sorted(
+        f"jobs/orders/tests/{n}" for n in names
+    )
+    assert [len(case["differences"]) for case in document["cases"]] == [1] * 5
+    assert {"shops/e", "C"} < {case["case"] for case in document["cases"]}

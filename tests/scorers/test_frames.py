@@ -222,10 +222,8 @@ def test_what_it_may_not_give_says_what_and_what_is_allowed(result: Any, says: s
         opened(result, frame="pandas").score(CHUNK)
 
 
-def test_an_infinite_score_is_refused_and_a_missing_one_is_nan() -> None:
-    """By its row; NaN, NA and Polars' null are one and the same to who scores."""
-    with pytest.raises(ChunkError, match=r"f: gives -inf as y in row 0 of 40; allowed are finite numbers"):
-        opened(lambda f: f["a"].where(f["a"] > 0, -np.inf), frame="pandas").score(CHUNK)
+def test_a_missing_score_is_nan() -> None:
+    """NaN, NA and Polars' null are one and the same to who scores."""
     for result in (lambda f: f["a"].where(f["a"] > 0), lambda f: f["a"].astype("Float64").where(f["a"] > 0)):
         column = opened(result, frame="pandas").score(CHUNK)["y"]
         assert column.null_count == 0 and np.isnan(column[0].as_py()) and column[1].as_py() == 0.25
@@ -334,3 +332,19 @@ def test_a_frame_whose_library_is_missing_names_the_extra(monkeypatch: pytest.Mo
         ModelError, match=r"f: frame 'polars' needs the package polars: pip install \"nightscore\[polars"
     ):
         opened(lambda f: f, frame="polars")
+
+
+UNTAKEN = {
+    "two of one name": ("polars", pa.table([[1], [2]], names=["a", "a"]), "two columns have the name 'a'"),
+    "an interval": ("polars", pa.table({"a": [1], "t": pa.array([(3, 0, 0)], pa.month_day_nano_interval())}), "column 't' is month_day_nano_interval, "),
+    "a union": ("polars", pa.table({"u": pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])])}), "column 'u' is sparse_union<"),
+    "a union in a list": ("polars", pa.table({"u": pa.ListArray.from_arrays([0, 1], pa.UnionArray.from_sparse(pa.array([0], pa.int8()), [pa.array([1])]))}), "column 'u' is list<"),
+    "nanoseconds": ("pandas", pa.table({"a": [1], "t": pa.array([43_200_123_456_789], pa.time64("ns"))}), "column 't' is time64[ns], "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("frame", "table", "says"), UNTAKEN.values(), ids=UNTAKEN)
+def test_a_column_that_a_frame_can_not_have_is_named(frame: str, table: pa.Table, says: str) -> None:
+    """By its name, its type and what to do; never by an exception, or a panic, of the library's own."""
+    with pytest.raises(ModelError, match=re.escape(says)):
+        table_as_frame(table, frame)

@@ -1,7 +1,9 @@
 """One SELECT of a person, within limits: it ends where they say, and says so."""
 
+import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from nightscore.common.errors import Broken, NotYet
@@ -77,3 +79,33 @@ def test_a_mistake_is_told_first_and_tables_only_where_one_is_not_known(tmp_path
     assert first == "query: Catalog Error: Table with name tabel_1 does not exist!"
     assert last == f"tables: {', '.join(view.name for view in views)}"
     assert said("SELEC 1").startswith('query: Parser Error: syntax error at or near "SELEC"')
+
+
+INEXACT = {
+    "SELECT 1 AS a, 340282366920938463463374607431768211455::UHUGEINT AS h": "column 'h' is UHUGEINT; ",
+    "SELECT {'x': [1::UHUGEINT]} AS h": "column 'h' is STRUCT(x UHUGEINT[]); its UHUGEINT would become",
+    "SELECT TIMETZ '12:00:00+02' AS h": "column 'h' is TIME WITH TIME ZONE; ",
+    "SELECT DATE 'infinity' AS h": "column 'h' (date32[day]) has an infinite value",
+    "SELECT DATE '-infinity' AS h": "column 'h' (date32[day]) has an infinite value",
+    "SELECT unnest([NULL, TIMESTAMP '-infinity']) AS h": "column 'h' (timestamp[us]) has an infinite value",
+    "SELECT TIMESTAMPTZ 'infinity' AS h": "has an infinite value",
+}
+
+
+@pytest.mark.parametrize(("sql", "says"), INEXACT.items(), ids=INEXACT)
+def test_what_arrow_would_change_is_refused_with_a_cast_that_keeps_it(
+    tmp_path: Path, sql: str, says: str
+) -> None:
+    """The cast that the message gives has DuckDB's own text of the value."""
+    with pytest.raises(Broken, match=re.escape(says)) as error:
+        run_query(sql, [], EngineResources(1, MEMORY, tmp_path, None))
+    cast = re.findall(r"CAST.*? AS VARCHAR\)", str(error.value))[-1]
+    again = f"SELECT {cast} AS h FROM ({sql})"
+    found = run_query(again, [], EngineResources(1, MEMORY, tmp_path, None))
+    assert found["h"].to_pylist() == [row[0] for row in duckdb.sql(again).fetchall()]
+
+
+def test_dates_that_are_far_and_none_at_all_are_as_they_are(tmp_path: Path) -> None:
+    sql = "SELECT DATE '5881580-07-10', TIMESTAMP '294247-01-10 04:00:54.775806', NULL::DATE WHERE {}"
+    for where, rows in (("true", 1), ("false", 0)):
+        assert limited(tmp_path, sql.format(where)) == rows

@@ -22,28 +22,34 @@ def test(
 
     A case is a YAML file in the folder tests/ beside job.yaml: `day`, `inputs` with some rows each, and under
     `expect` the rows of features, scores or a decision table; columns that it does not name are not compared.
-    No lake is read and nothing is written: a case takes about a second. Exit code 0 if all is so, else 1.
+    No lake is read and nothing is written: a case takes about a second.
+    Exit code 0 if all is so, else 1, also where there is no case.
     """
     from nightscore.job import case_files, load, load_all, read_cases
     from nightscore.pipeline import run_cases
 
     space = open_chosen_workspace()
     readable, broken = ([load(job, space)], []) if job else load_all(space)
-    if job and not case_files(readable[0]):
-        folder = space.relative(readable[0].file.parent)
-        raise Broken(f"job {job} has no case; one is a file such as {folder}/tests/new_customer.yaml")
+    if not broken and not any(case_files(one) for one in readable):
+        folder = space.relative(readable[0].file.parent) if job else "jobs/JOB"
+        raise Broken(
+            f"{f'job {job}' if job else 'no job'} has {'no' if job else 'a'} case; "
+            f"one is a file such as {folder}/tests/new_customer.yaml"
+        )
     results: list[CaseResult] = []
+    unread: list[Broken] = []
     for one in readable:
         cases, mistakes = read_cases(one)
-        broken += mistakes
+        unread += mistakes
         for result in run_cases(one, cases):
             results.append(result)
             if not json:
                 _print(result)
+    broken += unread
     if json:
         print_json({"cases": [_as_json(one) for one in results], "broken": [str(one) for one in broken]})
     else:
-        _print_sum(results)
+        _print_sum(results, len(unread))
     for error in broken:
         print_error("broken", error)
     return 0 if not broken and all(result.passed for result in results) else Broken.exit_code
@@ -68,10 +74,12 @@ def _print(result: "CaseResult") -> None:
         )
 
 
-def _print_sum(results: "list[CaseResult]") -> None:
-    count = Counter(result.passed for result in results)
+def _print_sum(results: "list[CaseResult]", unread: int) -> None:
+    """How many cases there are, those that can't be read included, and what became of them."""
+    count, all_of_them = Counter(result.passed for result in results), len(results) + unread
     failed = f", {count[False]} not" if count[False] else ""
-    say(f"{len(results)} case{'' if len(results) == 1 else 's'}: {count[True]} as expected{failed}")
+    lost = f", {unread} can't be read" if unread else ""
+    say(f"{all_of_them} case{'' if all_of_them == 1 else 's'}: {count[True]} as expected{failed}{lost}")
 
 
 def _as_json(result: "CaseResult") -> dict[str, Any]:

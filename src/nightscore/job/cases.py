@@ -57,7 +57,7 @@ class Wanted(StrictModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> "Wanted":
-        said = self.model_fields_set
+        said = {name for name in self.model_fields_set if getattr(self, name) is not None}
         if len(said & {"rows", "csv", "some"}) > 1 or not said:
             raise ValueError(f"{ALLOWED}; or {{some: [row, …]}}, {{count: NUMBER}}, {{csv: FILE}}")
         return self
@@ -100,14 +100,17 @@ class CaseSpec(StrictModel):
         Text | None, Field(description="the run ends with a message in which this text stands")
     ] = None
     tolerance: Annotated[
-        Finite, Field(ge=0, description="how far a number may be off, relative to its size above 1")
+        Finite,
+        Field(ge=0, le=0.1, description="how far a float may be off, relative to its size above 1"),
     ] = 1e-6
 
     @model_validator(mode="after")
     def _expects_something(self) -> "CaseSpec":
         if self.error and self.expect:
             raise Misplaced(("error",), "and expect: a run that ends with an error has no rows; give one")
-        if not (self.error or self.expect or self.audits):
+        if self.error is not None and not self.error.strip():
+            raise Misplaced(("error",), "is blank, and stands in each message; give words of the message")
+        if not (self.error or self.expect or set(self.audits.values()) - {"any"}):
             raise ValueError("expects nothing; give expect, audits or error")
         return self
 
@@ -144,9 +147,9 @@ def read_cases(job: Job) -> tuple[list[Case], list[Broken]]:
 
 
 def case_files(job: Job) -> list[Path]:
-    """The files of a job's cases, sorted."""
+    """The files of a job's cases, those in folders of the folder, too, sorted."""
     folder = job.file.parent / FOLDER
-    return sorted(file for file in folder.glob("*") if file.suffix in SUFFIXES) if folder.is_dir() else []
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def _read_case(job: Job, file: Path) -> Case:
@@ -164,8 +167,10 @@ def _read_case(job: Job, file: Path) -> Case:
         spec = CaseSpec.model_validate(document)
     except ValidationError as error:
         raise Broken(explain_mistakes(error, shown, lines, CaseSpec)) from None
-    case = Case(file.stem, file, shown, spec, lines)
+    name = file.relative_to(job.file.parent / FOLDER).with_suffix("").as_posix()
+    case = Case(name, file, shown, spec, lines)
     _check_names(job, case)
+    _refuse_nothing(case)
     return case
 
 
@@ -183,6 +188,24 @@ def _check_names(job: Job, case: Case) -> None:
             job.params({name: value})
         except Broken as error:
             case.raise_broken(("params", name), str(error))
+
+
+def _refuse_nothing(case: Case) -> None:
+    """Raise `Broken` at rows that would be there whatever the job makes."""
+    for table, wanted in case.spec.expect.items():
+        at = ("expect", table)
+        if wanted.some == []:
+            case.raise_broken(
+                (*at, "some"),
+                "has no row, which is so of any table; name rows, or say how many: count: NUMBER",
+            )
+        for i, row in enumerate(wanted.some or wanted.rows or ()):
+            if not row:
+                place = next(p for p in ((*at, i), (*at, "some", i), (*at, "rows", i), at) if p in case.lines)
+                case.raise_broken(
+                    place, "names no column, and any row is alike; name one, or say how many rows there are: "
+                    "count: NUMBER"
+                )  # fmt: skip
 
 
 def expected_tables(job: Job) -> Mapping[str, str]:

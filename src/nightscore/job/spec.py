@@ -78,7 +78,10 @@ class Scoring(StrictModel):
     ] = {}
     nan_output: Annotated[
         Literal["fail", "reject"] | None,
-        Field(description="the model gives NaN: as policy.bad_row; default: what that says of other rows"),
+        Field(
+            description="the model gives NaN, an infinite number or null: as policy.bad_row; default: what "
+            "that says of other rows"
+        ),
     ] = None
     sql_threads: Annotated[
         Annotated[int, Field(ge=1, le=1024)] | Literal["auto"],

@@ -154,8 +154,9 @@ def _grouped(one: _Comparison) -> list[tuple[list[int], list[int]]]:
 def is_alike(expected: Any, actual: Any, tolerance: float) -> bool:
     """Whether a value of a table is the one that a person has written.
 
-    Numbers may be off by the tolerance, relative to their size above 1, but for whole numbers; null is null
-    alone, NaN is NaN. A date or a moment (UTC where it says no other) may be written as a text.
+    Floats may be off by the tolerance, relative to their size above 1; whole numbers, of any width, and
+    decimals are the same; null is null alone, NaN is NaN. A date or a moment (UTC where it says no
+    other) may be written as a text.
     """
     if expected is None or actual is None:
         return expected is actual
@@ -172,11 +173,11 @@ def is_alike(expected: Any, actual: Any, tolerance: float) -> bool:
 
 
 def _is_near(expected: float, actual: float | Decimal, tolerance: float) -> bool:
-    if isinstance(expected, int) and isinstance(actual, int):  # true is no 1
-        return expected == actual and isinstance(expected, bool) == isinstance(actual, bool)
-    if isinstance(expected, bool) or isinstance(actual, bool):
-        return False
-    a, b = float(expected), float(actual)
+    if isinstance(expected, bool) or isinstance(actual, bool):  # true is no 1
+        return expected is actual
+    if not isinstance(actual, float):  # a decimal, as HUGEINT is one in Arrow, or an integer
+        return Decimal(str(expected)) == actual
+    a, b = float(expected), actual
     if math.isnan(a) or math.isnan(b) or math.isinf(a) or math.isinf(b):
         return a == b or (math.isnan(a) and math.isnan(b))
     return abs(a - b) <= tolerance * max(1.0, abs(a))

@@ -1,6 +1,7 @@
 """The inputs of a case as SQL sees them: in the types of the job's contract, cut as a night cuts them."""
 
 import datetime as dt
+import difflib
 import json
 import math
 import re
@@ -28,6 +29,9 @@ from nightscore.store import (
 
 DAYS = ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS")
 NO_ROWS = CaseRows((), ())
+UNKNOWN_COLUMN = re.compile(
+    r'Binder Error.*?(?:[Cc]olumn|column named) "([^"]+)"', re.DOTALL
+)  # DuckDB's words
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,31 @@ def case_views(day: Day, case: Case, sql: Sequence[str]) -> list[View]:
         for one in made:
             _refuse_wrong(engine, one)
     return views
+
+
+def missing_column(job: Job, case: Case, views: Sequence[View], error: str) -> str:
+    """What is said where DuckDB does not know a column that no row of a case names; else empty.
+
+    `views` are the inputs that the SQL reads, `error` is the message. An input with a contract has no others.
+    """
+    named = UNKNOWN_COLUMN.search(error)
+    columns = {
+        view.name: list(view.text.types if view.text else view.columns or ())
+        for view in views
+        if isinstance(source := job.spec.inputs[view.name], TableInput) or not source.types
+    }
+    names = [name for listed in columns.values() for name in listed]
+    if named is None or not columns or named[1].lower() in map(str.lower, names):
+        return ""
+    near = difflib.get_close_matches(named[1], names, 1, cutoff=0.75)
+    likely = next((view for view in columns if near and near[0] in columns[view]), next(iter(columns)))
+    place = f"{case.place(('inputs', likely))}: inputs.{likely}" if near else case.place(("inputs",))
+    hint = f"; did you mean {named[1]} by {near[0]}?" if near else "."
+    shown = "; ".join(f"{view}: {', '.join(listed) or 'none'}" for view, listed in columns.items())
+    return (
+        f"{place}: the SQL reads a column {named[1]!r}, which no row names{hint} Columns here: {shown}. Name "
+        f"it in a row, or, where all are null, say its type: types: {{{likely}: {{{named[1]}: TYPE}}}}"
+    )
 
 
 def _input(job: Job, case: Case, name: str, source: Input | SnapshotInput) -> CaseInput:

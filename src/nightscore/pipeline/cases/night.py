@@ -20,7 +20,7 @@ from nightscore.job import Case, Job, ParityAudit
 from nightscore.pipeline import binding
 from nightscore.pipeline.audits.accounts import read_accounts
 from nightscore.pipeline.audits.run import audited, run_audits
-from nightscore.pipeline.cases.inputs import case_views, partition_of
+from nightscore.pipeline.cases.inputs import case_views, missing_column, partition_of
 from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.finalize import stage_decisions
 from nightscore.pipeline.publish.reconcile import refuse_bad_keys
@@ -98,7 +98,12 @@ def make_case(job: Job, case: Case, opened: OpenModel) -> Made:
             views = case_views(Day(own, plan), case, _asked(own))
         except Broken as error:
             raise MistakenCase(str(error)) from error
-        return _run(CaseDay(own, plan, given=tuple(views)), job, opened.scorer)
+        try:
+            return _run(CaseDay(own, plan, given=tuple(views)), job, opened.scorer)
+        except Broken as error:
+            if missing := missing_column(own, case, views, str(error)):
+                raise MistakenCase(f"{missing} ({error})") from error
+            raise
 
 
 def _asked(job: Job) -> list[str]:

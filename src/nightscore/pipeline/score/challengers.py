@@ -1,8 +1,9 @@
 """Shadow scoring: challengers score the same rows as the champion, in the same pass, and decide nothing.
 
 A challenger's failure affects its own columns alone: where it can't be opened they are null on that day, and
-where it can't score a row, or gives NaN for it, they are null in that row. Which rows these are does not
-depend on chunks: a chunk that fails is halved until the rows at fault stand alone, in order. The challenger
+where it can't score a row, or gives NaN or an infinite number for it, they are null in that row. Which rows
+these are does not depend on chunks: a chunk that fails is halved until the rows at fault stand alone, in
+order. The challenger
 is given up for the rest of the piece at the SPARED-th of them, or when it has taken limits.time there. The
 receipt says what became of each (`read_challenger_results`).
 """
@@ -23,7 +24,7 @@ from nightscore.pipeline.score.lost_values import refuse_lost
 from nightscore.pipeline.score.missing_values import filled
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.open_model import ModelSource, open_cached_scorer
-from nightscore.pipeline.score.row_checks import nan_rows
+from nightscore.pipeline.score.row_checks import no_scores
 from nightscore.pipeline.score.time_limit import TookTooLong, too_slow, until
 from nightscore.scorers import ChunkError, Scorer, plain_variant_of
 from nightscore.store import (
@@ -182,10 +183,7 @@ class Challengers:
             raise ChunkError(
                 f"gives {outputs.num_rows} rows of {outputs.schema.types} for {rows.num_rows} rows"
             )
-        columns = [_without_nan(outputs.column(name)) for name in self._outputs.names]
-        if any(column.null_count for column in columns):
-            challenger.reason = challenger.reason or "gives NaN for some rows"
-        return columns
+        return [_scores_alone(challenger, outputs.column(name)) for name in self._outputs.names]
 
     def keep_notes(self, path: Place) -> None:
         """Write down what became of them in this piece."""
@@ -205,10 +203,12 @@ class Challengers:
         )
 
 
-def _without_nan(column: pa.Array) -> pa.Array:
-    """A column with a null for each NaN, and for each list that holds one."""
-    bad = nan_rows(column)
-    return pc.if_else(pa.array(~bad), column, pa.scalar(None, column.type)) if bad.any() else column
+def _scores_alone(challenger: _OpenChallenger, column: pa.Array) -> pa.Array:
+    """A column with a null for what is no score, and for each list that holds one; the first is noted."""
+    for bad, what in no_scores(column):
+        challenger.reason = challenger.reason or f"gives {what} for some rows"
+        column = pc.if_else(pa.array(~bad), column, pa.scalar(None, column.type))
+    return column
 
 
 def read_challenger_results(

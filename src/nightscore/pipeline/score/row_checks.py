@@ -65,7 +65,8 @@ def drop_faulty_rows(job: Job, chunk: pa.RecordBatch, inputs: pa.Schema) -> pa.R
 def output_faults(job: Job, outputs: pa.RecordBatch) -> Iterator[Fault]:
     """What is wrong with the rows that a scorer gave, column by column."""
     for name in outputs.schema.names:
-        yield Fault(nan_rows(outputs.column(name)), NAN_OUTPUT, f"the model gives NaN as {name}")
+        for rows, what in no_scores(outputs.column(name)):
+            yield Fault(rows, NAN_OUTPUT, f"the model gives {what} as {name}")
     yield from _domain_faults(job, outputs)
 
 
@@ -85,12 +86,27 @@ def _null(column: pa.Array) -> Mask:
     return np.asarray(pc.is_null(column).to_numpy(zero_copy_only=False))
 
 
-def nan_rows(column: pa.Array) -> Mask:
-    """The rows whose value is NaN, or whose list holds one."""
-    if pa.types.is_list(column.type):
-        mask = np.zeros(len(column), np.bool_)
-        mask[pc.list_parent_indices(column).to_numpy()[nan_rows(column.flatten())]] = True
-        return mask
-    if not pa.types.is_floating(column.type):
-        return np.zeros(len(column), np.bool_)
-    return np.asarray(np.isnan(column.to_numpy(zero_copy_only=False)))
+def no_scores(column: pa.Array) -> Iterator[tuple[Mask, str]]:
+    """The rows whose value is no score, or whose list holds one: NaN, infinite or null, and which it is.
+
+    Nothing where all is well, so that it costs one look at each value.
+    """
+    if _is_list(column.type):
+        if column.null_count:
+            yield _null(column), "null"
+        parents = pc.list_parent_indices(column).to_numpy()
+        for items, what in no_scores(column.flatten()):
+            rows = np.zeros(len(column), np.bool_)
+            rows[parents[items]] = True
+            yield rows, f"a list with {what}"
+    elif pa.types.is_floating(column.type):
+        numbers = column.to_numpy(zero_copy_only=False)  # a null is NaN
+        if not np.isfinite(numbers).all():
+            masks = {"NaN": np.isnan(numbers), "an infinite number": np.isinf(numbers)}
+            yield from ((rows, what) for what, rows in masks.items() if rows.any())
+    elif column.null_count:
+        yield _null(column), "null"
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

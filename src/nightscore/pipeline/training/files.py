@@ -33,7 +33,8 @@ class ExpectedFiles:
         hashes = {use: hashlib.sha256(data).hexdigest() for use, data in self.contents.items()}
         day = self.job.spec.model.expected.day if self.job.spec.model.expected else None
         digest = json_digest(hashes, *([day.isoformat()] if day else []))
-        return HeldToTraining(digest, {self.paths[use]: sha256 for use, sha256 in hashes.items()})
+        files = {self.paths[use]: sha256 for use, sha256 in hashes.items()}
+        return HeldToTraining(digest, files, sql=any(use.startswith("inputs.") for use in hashes))
 
     def shown(self, use: str) -> str:
         """The path of a file, as messages name it."""

@@ -21,11 +21,12 @@ from nightscore.pipeline.score.row_distance import Numbers, column_distances, ro
 from nightscore.pipeline.training.cases import Case, read_case
 from nightscore.pipeline.training.features import features_apart
 from nightscore.pipeline.training.files import ExpectedFiles, read_expected_files
+from nightscore.pipeline.training.little import is_all_missing, little_held
 from nightscore.pipeline.training.trials import Disagreement, Score, find_cause
 from nightscore.scorers import MissingValueError, Scorer, plain_variant_of, read_hardware
 from nightscore.store import HeldToTraining, Plan, choices, json_digest, library_versions
 
-FORM = 1  # of the question: a verdict of another is none
+FORM = 2  # of the question: a verdict of another is none
 CHUNK = 16_384
 SHOWN = 3  # rows in a message
 NOTHING = "no change that was tried makes the scores right (an order, a unit, a missing-value code, a type)"
@@ -39,8 +40,8 @@ def hold_to_training(
     `files` are those that were read already. `kept`: a verdict that is kept here is taken.
 
     Raises:
-        Broken: a file is not what it has to be; or SQL and model do not give what training expects: names the
-            rows, how far they are, and the likely cause.
+        Broken: a file is not what it has to be, or has no score; or SQL and model do not give what training
+            expects: names the rows, how far they are, and the likely cause.
     """
     files, expected = files or read_expected_files(job, opened), job.spec.model.expected
     if files is None or expected is None:
@@ -50,9 +51,12 @@ def hold_to_training(
     if kept and (verdict := _read_verdict(path, cause)):
         return verdict
     case = read_case(job, expected, files, opened.scorer.signature)
+    if is_all_missing(case.scores):
+        files.refuse("scores", "has no score: each is null or NaN; give what the training library gives")
     features_apart(job, case, expected.tolerance, files)
     far = _held(job, expected, files, case, opened.scorer)
-    return dataclasses.replace(cause, rows=len(far), difference=float(far.max(initial=0.0)))
+    little = little_held(case.scores, expected.tolerance)
+    return dataclasses.replace(cause, rows=len(far), difference=float(far.max(initial=0.0)), little=little)
 
 
 def keep_verdict(job: Job, plan: Plan) -> None:
@@ -62,13 +66,16 @@ def keep_verdict(job: Job, plan: Plan) -> None:
         return
     path = _verdict_path(job, plan.model_sha256, plan.code, plan.device, held)
     if not path.exists():
-        choices.record(path, json.dumps({"rows": held.rows, "difference": held.difference}))
+        kept = {"rows": held.rows, "difference": held.difference, "little": held.little}
+        choices.record(path, json.dumps(kept))
 
 
 def _read_verdict(path: Path, cause: HeldToTraining) -> HeldToTraining | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return dataclasses.replace(cause, rows=int(kept["rows"]), difference=float(kept["difference"]))
+        return dataclasses.replace(
+            cause, rows=int(kept["rows"]), difference=float(kept["difference"]), little=str(kept["little"])
+        )
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or none that can be read
         return None
 

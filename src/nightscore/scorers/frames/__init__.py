@@ -4,6 +4,7 @@ pandas and Polars are imported where a frame of theirs is asked for, and need no
 """
 
 import importlib
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import pyarrow as pa
@@ -61,17 +62,60 @@ def table_as_frame(table: pa.Table, frame: str) -> Any:
     """A table as a data frame of pandas or Polars; a NumPy array has no columns of several types.
 
     Raises:
-        ModelError: another frame.
+        ModelError: another frame; or a column that the frame can't have, with its type and what to do.
     """
+    if frame not in LIBRARIES:
+        raise ModelError(f"a table is no {frame!r}; allowed: pandas, polars")
+    if frame == "polars":
+        _refuse_of_polars(table.schema)
+    make = _maker(frame)
+    try:
+        return make(table)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a PanicException of Polars is no Exception
+        raise _untaken(make, table, frame) or error from error
+
+
+def _maker(frame: str) -> Callable[[pa.Table], Any]:
     if frame == "pandas":
         from nightscore.scorers.frames.pandas_frame import table_as_pandas
 
-        return table_as_pandas(table)
-    if frame == "polars":
-        from nightscore.scorers.frames.polars_frame import as_polars
+        return table_as_pandas
+    from nightscore.scorers.frames.polars_frame import as_polars
 
-        return as_polars(table)
-    raise ModelError(f"a table is no {frame!r}; allowed: pandas, polars")
+    return as_polars
+
+
+def _refuse_of_polars(schema: pa.Schema) -> None:
+    """Raise before Polars itself writes of a panic."""
+    for i, field in enumerate(schema):
+        if field.name in schema.names[:i]:
+            raise ModelError(
+                f"two columns have the name {field.name!r}, and a frame of polars has one of a name; "
+                "give one another by AS"
+            )
+        if pa.types.is_union(field.type) or pa.types.is_interval(field.type):
+            raise _no_column(field, "polars")
+
+
+def _untaken(make: Callable[[pa.Table], Any], table: pa.Table, frame: str) -> ModelError | None:
+    """What is said of the first column that a frame can't have; None where each alone is one."""
+    for i, field in enumerate(table.schema):
+        try:
+            make(table.select([i]))
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException:  # as above
+            return _no_column(field, frame)
+    return None
+
+
+def _no_column(field: pa.Field, frame: str) -> ModelError:
+    return ModelError(
+        f"column {field.name!r} is {field.type}, which a frame of {frame} can't hold; cast it in "
+        f'the SQL, such as CAST("{field.name}" AS VARCHAR), or leave frame out: a table of Arrow has it'
+    )
 
 
 def numpy_type(inputs: pa.Schema) -> Any:

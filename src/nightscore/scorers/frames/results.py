@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from nightscore.scorers.errors import ChunkError, ContractError
+from nightscore.scorers.errors import ContractError
 
 ALLOWED = (
     "a NumPy array, a pandas or Polars Series or DataFrame, an Arrow array, batch or table, or a dict of "
@@ -31,7 +30,6 @@ def as_batch(result: Any, outputs: pa.Schema, rows: int, name: str) -> pa.Record
 
     Raises:
         ContractError: other columns, rows, types or another index.
-        ChunkError: a number is infinite; names output and row.
     """
     if isinstance(result, pa.RecordBatch):
         return result  # held to the signature as it is
@@ -42,20 +40,6 @@ def as_batch(result: Any, outputs: pa.Schema, rows: int, name: str) -> pa.Record
         )
     arrays = [_array(given[field.name], field, rows, name) for field in outputs]
     return pa.RecordBatch.from_arrays(arrays, schema=outputs)
-
-
-def refuse_infinite(batch: pa.RecordBatch, name: str) -> None:
-    """Raise ChunkError if a number is infinite; a NaN is seen by whoever scores, as of any model."""
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        if not pa.types.is_floating(field.type):
-            continue
-        infinite = pc.is_inf(column)
-        if pc.any(infinite).as_py():
-            row = pc.index(infinite, True).as_py()
-            raise ChunkError(
-                f"{name}: gives {column[row].as_py()} as {field.name} in row {row} of {len(column)}; "
-                "allowed are finite numbers"
-            )
 
 
 def _columns(result: Any, outputs: pa.Schema, name: str) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from nightscore.scorers.errors import ChunkError, ContractError, ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.frames import FRAMES, FrameName, as_frame, check_frame, numpy_type
 from nightscore.scorers.frames.categories import Category
-from nightscore.scorers.frames.results import as_batch, refuse_infinite
+from nightscore.scorers.frames.results import as_batch
 from nightscore.scorers.outputs import OutputColumn, parse_outputs
 
 Predict = TypeVar("Predict", bound=Callable[..., Any])
@@ -154,7 +154,6 @@ class FunctionScorer:
         result = self._function(frame)
         batch = as_batch(result, outputs, chunk.num_rows, self._name)
         refuse_unlike(batch, outputs, chunk.num_rows, self._name)
-        refuse_infinite(batch, self._name)
         columns = [self._column(batch, output) for output in self._outputs]
         return pa.RecordBatch.from_arrays(columns, schema=self._signature.outputs)
 

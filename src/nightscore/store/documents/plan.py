@@ -128,21 +128,30 @@ class Canary:
 
 @dataclass(frozen=True)
 class HeldToTraining:
-    """That SQL and model give what training expects (`model.expected`); receipts hold it, too.
+    """That a model, and with `sql` the SQL, gives what training expects (`model.expected`); in receipts, too.
 
     `sha256` is of what the files are for and of their bytes, `files` path -> sha256. `rows` were compared;
-    `difference` is the largest of a score, relative to its size above 1.
+    `difference` is the largest of a score, relative to its size above 1. `little` says why the files hold the
+    job to little, if they do.
     """
 
     sha256: str
     files: Mapping[str, str]
     rows: int = 0
     difference: float = 0.0
+    sql: bool = False
+    little: str = ""
 
     def __str__(self) -> str:
+        what = (
+            "SQL and model are held to training"
+            if self.sql
+            else "the model is held to training, the SQL is not"
+        )
+        little = f". This holds little: {self.little}" if self.little else ""
         return (
-            f"{self.rows:,} rows held to training: at most {self.difference:.2g} away "
-            f"({', '.join(self.files)}; sha256 {self.sha256[:16]}…)"
+            f"{self.rows:,} row{'' if self.rows == 1 else 's'}: {what}; at most {self.difference:.2g} away "
+            f"({', '.join(self.files)}; sha256 {self.sha256[:16]}…){little}"
         )
 
 

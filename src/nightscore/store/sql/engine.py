@@ -162,6 +162,11 @@ class Engine:
         relation = self._relation(select)
         return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
+    def column_types(self, select: str, values: Sequence[Any] = ()) -> list[tuple[str, str]]:
+        """Name and DuckDB's own type of each column that a SELECT gives; a name may stand twice."""
+        relation = self._relation(select, values)
+        return [(name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True)]
+
     def stream(
         self, select: str, rows: int | None = None, values: Sequence[Any] = (), order: str = ""
     ) -> Iterator[pa.RecordBatch]:

@@ -13,6 +13,7 @@ from nightscore.common import Broken
 from nightscore.job import macros_called
 from nightscore.store.sql.checks import single_select
 from nightscore.store.sql.engine import Engine, EngineResources
+from nightscore.store.sql.inexact import refuse_inexact_types, refuse_infinite_moments
 from nightscore.store.sql.lost import readable, refuse_lost
 from nightscore.store.sql.mistakes import SqlMistakes
 from nightscore.store.sql.views import View
@@ -52,7 +53,8 @@ def run_query(
     `values` stand for $1, $2, … in the SQL.
 
     Raises:
-        Broken: no SELECT, a mistake in it, or beyond a limit; lists the views where one is not known.
+        Broken: no SELECT, a mistake in it, or beyond a limit; lists the views where one is not known. Or a
+            column whose values Arrow does not have, with the cast that it has.
         NotYet: it needs more memory or disk than it may use.
     """
     with _tables_listed(views):
@@ -63,6 +65,7 @@ def run_query(
         _timed(engine, limits.seconds),
         SqlMistakes(WHERE),
     ):
+        refuse_inexact_types(engine.column_types(sql, values))
         schema = engine.schema(sql, values)
         batches = engine.stream(sql, BATCH_ROWS if limits == NONE else VECTOR_ROWS, values)
         result = pa.Table.from_batches(_within(batches, limits), schema)
@@ -151,6 +154,7 @@ def _within(batches: Iterable[pa.RecordBatch], limits: QueryLimits) -> Iterator[
     """
     rows = size = 0
     for batch in batches:
+        refuse_infinite_moments(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
         if limits.size is not None and size > limits.size:
             raise Broken(
