@@ -42,8 +42,8 @@ OF_ONNX = (
     "axis 0, a range of the batch: dynamic quantization), chance, or memory between calls"
 )
 OF_CODE = (
-    "A row's score may come from that row alone, in the order of the frame: no sorting, no mean or rank along "
-    "the rows, no chance, no memory between calls"
+    "A row's score may come from that row alone, in the order of the frame: no sorting, no mean or rank "
+    "along the rows, no chance, no memory between calls"
 )
 
 
