@@ -195,11 +195,12 @@ def test_challengers_are_other_files_of_the_same_function(fresh: Build) -> None:
 
 WRONG = {
     "sorted by a column": ("frame['b'] = frame['age'].fillna(0); frame = frame.sort_values('b'); return frame['b']", "output 'p' has another index than the frame"),
-    "sorted, without an index": ("return frame['age'].fillna(0).sort_values().reset_index(drop=True)", "rows get another score than together"),
+    "sorted, without an index": ("return frame['age'].fillna(0).sort_values().reset_index(drop=True)", "rows get another score than together.*no sorting"),
     "by the chunk's mean": ("return (frame['age'] - frame['age'].mean()).fillna(0)", "rows get another score than together"),
     "a row too few": ("return frame['age'].dropna().to_numpy()", "rows for"),
     "a NaN": ("return frame['age']", "the model gives NaN as score"),
     "an infinity": ("return 1 / (frame['age'].fillna(0) * 0)", "the model gives an infinite number as score"),
+    "two columns": ("return frame[['age', 'age']].to_numpy()", "take the ones that are meant, such as predict_proba.*1.; nothing is published$"),
     "labels": ("return (frame['age'] > 30)", "output 'p' is bool; declared is double"),
 }  # fmt: skip
 
@@ -211,8 +212,9 @@ def test_a_function_that_moves_rows_publishes_nothing(fresh: Build, body: str, s
     """Each is found before a row is published, whether by its index or by rows that are scored alone."""
     code = f"from nightscore.scorers import scorer\n\n@scorer(inputs={{'age': 'float64'}}, outputs={{'p': 'float64'}}, frame='pandas')\ndef f(frame):\n    {body}\n"  # fmt: skip
     root = shop(fresh(rows=1, days=(DAY,)), "kind: scorers/churn.py", code)
-    with pytest.raises(Broken, match=says):
+    with pytest.raises(Broken, match=says) as error:
         run(load("mini", root), DAY)
+    assert "Export" not in str(error.value)  # a function is no exported model
     assert not list((root / "data").glob("tables/*/_delta_log"))
 
 

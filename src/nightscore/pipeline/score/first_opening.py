@@ -36,10 +36,14 @@ from nightscore.store import InputFile, Plan, choices, json_digest
 FORM = 1  # of the questions: a verdict of others is none
 ROWS, FEWEST = 128, 16  # rows that are asked about: fewer of a slow model
 PATIENCE = 0.25  # seconds that all of them may take at once
-REMEDY = (
-    "what is published would depend on chunks, memory and machine. Export the model for inference (eval()), "
-    "without what looks along the rows (a mean, sum or softmax of axis 0, a range of the batch: dynamic "
-    "quantization), chance, or memory between calls; nothing is published"
+DEPENDS = "what is published would depend on chunks, memory and machine. "
+OF_ONNX = (
+    "Export the model for inference (eval()), without what looks along the rows (a mean, sum or softmax of "
+    "axis 0, a range of the batch: dynamic quantization), chance, or memory between calls"
+)
+OF_CODE = (
+    "A row's score may come from that row alone, in the order of the frame: no sorting, no mean or rank "
+    "along the rows, no chance, no memory between calls"
 )
 
 
@@ -59,8 +63,15 @@ def hold_to_rows(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
         raise NotYet(str(error)) from error
     except ModelError as error:
         raise Broken(f"job {job.name}, day {plan.day}: {error}") from error
+    except ContractError as error:
+        raise Broken(
+            f"job {job.name}, day {plan.day}: {plan.model_path}: {error}; nothing is published"
+        ) from error
     if problem:
-        raise Broken(f"job {job.name}, day {plan.day}: {plan.model_path}: {problem}; {REMEDY}")
+        remedy = DEPENDS + (OF_ONNX if plan.model_path.lower().endswith(".onnx") else OF_CODE)
+        raise Broken(
+            f"job {job.name}, day {plan.day}: {plan.model_path}: {problem}; {remedy}; nothing is published"
+        )
     rivals = tuple(
         rival
         if rival.refused
@@ -87,7 +98,11 @@ class _Asked:
             return first_line(error)
 
     def of(self, path: str, sha256: str) -> str:
-        """What is wrong with the scores of a model; empty if nothing is, or nothing can be said today."""
+        """What is wrong with the scores of a model; empty if nothing is, or nothing can be said today.
+
+        Raises:
+            ContractError: it gives other columns or rows than it has to.
+        """
         kept = self._kept(sha256)
         if kept.exists():
             return ""
@@ -95,8 +110,6 @@ class _Asked:
         try:
             rows = self._rows_for(scorer)
             sway = self._sway(scorer, rows, path, sha256) if rows is not None else None
-        except ContractError as error:
-            return str(error)
         except (
             ChunkError,
             MemoryError,
