@@ -79,7 +79,10 @@ def _codes_of_numbers(column: Column, code: str, kind: int) -> Nodes:
     known = list(column.categories or ())
     whole = all(isinstance(value, int) for value in known)
     refuse_merged(column.name, known, np.float64 if whole else np.float32)
-    to, keys = (TensorProto.INT64, "keys_int64s") if whole else (TensorProto.FLOAT, "keys_floats")
+    to = TensorProto.INT64 if whole else TensorProto.FLOAT
+    keys: dict[str, Any] = (
+        {"keys_int64s": [*map(int, known)]} if whole else {"keys_floats": [*map(float, known)]}
+    )
     key, place, found, same, number, none, values = (
         f"{code}/{part}" for part in ("key", "place", "found", "same", "number", "none", "values")
     )
@@ -87,7 +90,7 @@ def _codes_of_numbers(column: Column, code: str, kind: int) -> Nodes:
         helper.make_node("Cast", [column.name], [key], to=to),
         helper.make_node(
             "LabelEncoder", [key], [place], domain=ML, values_int64s=[*range(len(known))], default_int64=0,
-            **{keys: [(int if whole else float)(value) for value in known]},
+            **keys,
         ),
         helper.make_node("Gather", [values, place], [found]),
         helper.make_node("Equal", [found, column.name], [same]),

@@ -69,7 +69,7 @@ def read(model: Any, rows: Rows) -> Trained:
     classes = tuple(wrapped.classes_) if isinstance(wrapped, ClassifierMixin) else ()
     return Trained(
         f"lightgbm {lightgbm.__version__}", _predict(model, classes), ways, classes, ADVICE,
-        {c.name: c.categories for c in columns if c.categories} | _codes(booster, rows),
+        {c.name: list(c.categories) for c in columns if c.categories} | _codes(booster, rows),
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ def _with_categories(rows: Rows, known: Sequence[Sequence[Any]]) -> list[Column]
     ]
 
 
-def _codes(booster: lightgbm.Booster, rows: Rows) -> dict[str, list[int]]:
+def _codes(booster: lightgbm.Booster, rows: Rows) -> dict[str, list[Any]]:
     """The categories of columns of numbers (`categorical_feature`), as the model has seen them."""
     names = [c.name for c in rows.columns]
     infos = dict(zip(booster.feature_name(), names, strict=False))
