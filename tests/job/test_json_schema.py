@@ -116,7 +116,7 @@ UNSEEN = {
     "output is a key", "output is the day", "decision is not there", "decision called scores",
     "decision called like the scores table", "decision called receipts", "decision called erasures",
     "parameter called day",
-    "model without path", "function and file", "function of another kind", "entry of a file",
+    "model without path", "file without its function", "function of another kind", "entry of a file",
     "default of another type", "default out of bounds", "bounds of a text", "owner is a date",
     "rows from above", "rows without end", "drift of a column that is none", "drift of a key",
     "scores of no column", "scores without a question", "bounds from above", "a bound that is no number",

@@ -240,9 +240,9 @@ def test_the_card_is_that_of_the_figures_and_the_goals_hold() -> None:
     )
 
 
-def test_the_readme_has_the_figures_of_the_card() -> None:
+def test_the_page_has_the_figures_of_the_card() -> None:
     """A line for each model: average precision with its interval, and what a hundred alerts hold."""
-    page = (REPOSITORY / "README.md").read_text()
+    page = (REPOSITORY / "docs/fraud.md").read_text()
     for name, one in METRICS["average_precision"].items():
         low, high = one["interval"]
         line = next(
