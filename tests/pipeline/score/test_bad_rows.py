@@ -151,7 +151,7 @@ def test_a_model_that_loses_a_lone_row_is_refused_by_name(tmp_path: Path, policy
     root = make_workspace(tmp_path, rows=1, job=job + more)
     (root / "scorers").mkdir()
     (root / "scorers/lone.py").write_text(LONE)
-    with pytest.raises(Broken, match=r"scorers/lone\.py: gives 0 rows for 1 rows; .*; nothing is published"):
+    with pytest.raises(Broken, match=r"scorers/lone\.py: gives 0 rows for 1 rows; nothing is published"):
         run(load("mini", root), DAYS[0])
 
 

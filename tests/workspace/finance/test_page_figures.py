@@ -1,4 +1,4 @@
-"""README's figures of what holds and what does not: each is the one that the metrics files have."""
+"""Figures of docs/finance.md, of what holds and what does not: each is the one that the metrics files have."""
 
 import json
 from typing import Any
@@ -10,8 +10,8 @@ from tests.workspace.finance.world import REPOSITORY
 
 MODELS = REPOSITORY / "data/models/finance"
 SECTION = " ".join(
-    (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    .partition("### What holds, and what does not")[2]
+    (REPOSITORY / "docs/finance.md").read_text(encoding="utf-8")
+    .partition("## What holds, and what does not")[2]
     .partition("\n## ")[0]
     .split()
 )  # fmt: skip
