@@ -1,4 +1,4 @@
-"""Figures of docs/finance.md, of what holds and what does not: each is the one that the metrics files have."""
+"""Figures of docs/finance.md, of what holds and what does not: each is one that the metrics files have."""
 
 import json
 from typing import Any
