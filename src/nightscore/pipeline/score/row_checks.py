@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nightscore.job import Job
+from nightscore.pipeline.score.deviation import is_list
 from nightscore.pipeline.score.domains import Mask, missing, outside
 from nightscore.pipeline.score.lost_values import lost_values
 
@@ -91,7 +92,7 @@ def no_scores(column: pa.Array) -> Iterator[tuple[Mask, str]]:
 
     Nothing where all is well, so that it costs one look at each value.
     """
-    if _is_list(column.type):
+    if is_list(column.type):
         if column.null_count:
             yield _null(column), "null"
         parents = pc.list_parent_indices(column).to_numpy()
@@ -106,7 +107,3 @@ def no_scores(column: pa.Array) -> Iterator[tuple[Mask, str]]:
             yield from ((rows, what) for what, rows in masks.items() if rows.any())
     elif column.null_count:
         yield _null(column), "null"
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))

@@ -109,6 +109,11 @@ def reason(error: Exception | str) -> str:
     return first.strip()[:300]
 
 
+def width_of(values: Array) -> int:
+    """The numbers a row of an output as `Booster.widths` has them: 0 of one of rank 1."""
+    return values.shape[1] if values.ndim == 2 else 0
+
+
 def also_by_trees(kind: str, device: str) -> list[Variant]:
     """The ways to compute a kind's models: by the library, and by our own kernel for trees."""
     return [Variant(kind), Variant("trees")] if device in CPU else [Variant(kind, device)]

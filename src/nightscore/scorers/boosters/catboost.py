@@ -22,6 +22,7 @@ from nightscore.scorers.boosters.booster import (
     find_library,
     not_of,
     refuse_device,
+    width_of,
 )
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import MissingValueError, ModelError
@@ -54,7 +55,7 @@ def open_catboost(model: ModelFile, options: Options) -> BoosterScorer:
     types = _prediction_types(opened)
     predict = functools.partial(_predicted, opened, options.threads, types)
     tried = pool(zeros(pool.schema))  # the first call prepares it, before threads share it
-    widths = {output: _width(predict(tried, output)) for output in types}
+    widths = {output: width_of(predict(tried, output)) for output in types}
     return BoosterScorer(
         model.name, Booster(pool.schema, widths, np.dtype(np.float64), predict, pool), options
     )
@@ -115,7 +116,3 @@ def _prediction_types(opened: Any) -> Mapping[str, str]:
 def _predicted(opened: Any, threads: int, types: Mapping[str, str], pool: Any, source: str) -> Array:
     values: Array = opened.predict(pool, prediction_type=types[source], thread_count=threads)
     return values
-
-
-def _width(values: Array) -> int:
-    return values.shape[1] if values.ndim == 2 else 0

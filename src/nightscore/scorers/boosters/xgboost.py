@@ -21,6 +21,7 @@ from nightscore.scorers.boosters.booster import (
     find_library,
     not_of,
     refuse_device,
+    width_of,
 )
 from nightscore.scorers.coded import CodedColumns
 from nightscore.scorers.contract import Options
@@ -63,7 +64,7 @@ def open_xgboost(model: ModelFile, options: Options) -> BoosterScorer:
     predict = functools.partial(_predicted, opened, _rounds(model.name, opened), binary)
     zeros = np.zeros((2, len(columns.names)), FLOAT)  # the first call configures it, before threads share it
     main = PROBABILITIES if objective in CLASSIFIERS else SCORE
-    widths = {output: _width(predict(zeros, output)) for output in (main, MARGIN)}
+    widths = {output: width_of(predict(zeros, output)) for output in (main, MARGIN)}
     return BoosterScorer(model.name, Booster(columns.schema, widths, FLOAT, predict, columns.matrix), options)
 
 
@@ -76,10 +77,6 @@ def _predicted(opened: Any, rounds: tuple[int, int], binary: bool, matrix: Array
     kind = "margin" if source == MARGIN else "value"
     values: Array = opened.inplace_predict(matrix, iteration_range=rounds, predict_type=kind)
     return two_classes(values) if binary and source == PROBABILITIES else values
-
-
-def _width(values: Array) -> int:
-    return values.shape[1] if values.ndim == 2 else 0
 
 
 def _rounds(model: str, opened: Any) -> tuple[int, int]:
