@@ -33,7 +33,8 @@ def make_credit_workspace(root: Path) -> Path:
     write_lake(root)
     shutil.copytree(REPOSITORY / "jobs/finance/credit_loss", root / "jobs/finance/credit_loss")
     (root / "data/models/finance").mkdir(parents=True)
-    shutil.copy(MODELS / "credit_loss.onnx", root / "data/models/finance")
+    for name in ("credit_loss.onnx", "credit_loss_expected.parquet"):
+        shutil.copy(MODELS / name, root / "data/models/finance")
     copy_scorers(root)
     return root
 
