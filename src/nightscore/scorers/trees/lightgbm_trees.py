@@ -141,7 +141,7 @@ class _Finish:
         elif self._name in EXPONENTIAL:
             result = kernel.exp(sums)
         elif self._name == "cross_entropy_lambda":
-            result = np.log1p(kernel.exp(sums))
+            result = kernel.log1p(kernel.exp(sums))
         elif "sqrt" in self._words:
             result = np.sign(sums) * sums * sums
         return result
