@@ -7,8 +7,8 @@ give the same files. October to December are for the figures of the card, which 
 job: what a household bought within 14 days and had never bought before, among the hundred products offered.
 
 Everything happens in a workspace of its own that is thrown away; what stays, beside this script, is
-retrieval_items.parquet (the model), retrieval_users.parquet (an input of the job), retrieval_metrics.json and
-retrieval_card.md.
+retrieval_items.parquet (the model), retrieval_users.parquet (an input of the job), retrieval_expected.parquet
+(what the job is held to, see retrieval_rows.py), retrieval_metrics.json and retrieval_card.md.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from evaluate import HELD_OUT_DAYS, LABEL_DAYS
 from implicit.cpu.als import AlternatingLeastSquares
 from lists import Ints, Receipts, read_receipts
+from retrieval_rows import main as write_expected
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
@@ -68,9 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
         workspace = prepare(Path(folder))
         receipts = read_receipts(workspace)
         write_factors(workspace, receipts)
+        write_expected(workspace / "data/models/retail")
         metrics = evaluate(load(JOB, workspace=workspace), receipts, HELD_OUT_DAYS)
-        for name in ("retrieval_items.parquet", "retrieval_users.parquet"):
-            shutil.copy(workspace / "data/models/retail" / name, into / name)
+        for name in ("items", "users", "expected"):
+            file = f"retrieval_{name}.parquet"
+            shutil.copy(workspace / "data/models/retail" / file, into / file)
     metrics["masked"] = True  # the job leaves out what eligibility rules out
     metrics["training"] = {**PARAMETERS, "last_day": str(LAST_DAY), "implicit": version("implicit")}
     (into / "retrieval_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -36,7 +36,7 @@ SELECT
 def add_retrieval(workspace: Path) -> Path:
     """Put the job, its model and its users into a workspace."""
     shutil.copytree(REPOSITORY / RETRIEVAL, workspace / RETRIEVAL)
-    for file in (ITEMS, USERS):
+    for file in (ITEMS, USERS, MODEL / "retrieval_expected.parquet"):
         shutil.copy(file, workspace / "data/models/retail" / file.name)
     return workspace
 
