@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, kept_text, key_text, value_text
 from nightscore.job import Job
-from nightscore.pipeline.score.row_checks import Fault
+from nightscore.pipeline.score.row_checks import NAN_OUTPUT, VALUE_LOST, Fault
 from nightscore.store import Place, Plan, open_once, table_schema
 
 COLUMNS = ("stage", "reason", "message", "features")
@@ -63,7 +63,7 @@ class RejectWriter:
         first = f"{self._key(chunk, int(rows[0]))}: {messages[0]}"
         if not self.job.spec.sets_aside(fault.reason):
             more = f" (and {len(rows) - 1} more rows of this chunk)" if len(rows) > 1 else ""
-            raise Broken(f"{self.where}: {first}{more}; nothing is published")
+            raise Broken(f"{self.where}: {first}{more}; nothing is published{_aside(fault.reason)}")
         self._counts[stage, fault.reason] += len(rows)
         self._examples.setdefault((stage, fault.reason), first)
         self._refuse_beyond_budget()
@@ -130,6 +130,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value
+
+
+def _aside(reason: str) -> str:
+    """The line of job.yaml that sets such rows aside; of a lost value the message has it."""
+    lines = {VALUE_LOST: "", NAN_OUTPUT: "scoring.nan_output: reject"}
+    line = lines.get(reason, "policy.bad_row: reject")
+    return f" ({line} sets such rows aside)" if line else ""
 
 
 def _messages(fault: Fault, rows: list[int], batch: pa.RecordBatch) -> list[str]:
