@@ -182,7 +182,7 @@ def test_a_feature_that_is_no_number_is_never_published_as_a_score(
     assert tree(root / "data/tables") == {}
 
 
-EDGES = [0.0, -0.0, 5e-324, 1e-45, -1e-45, 1.17549435e-38, 3.4028235e38, -3.4028235e38, math.inf, -math.inf]
+EDGES = [0.0, -0.0, 5e-324, 1e-45, -1e-45, 1.17549435e-38, 3.4028235e38, -3.4028235e38]
 
 
 def bits(values: pa.ChunkedArray) -> list[bytes]:
@@ -191,19 +191,19 @@ def bits(values: pa.ChunkedArray) -> list[bytes]:
 
 @pytest.mark.disk_only(reason="its examples make workspaces of their own")
 @settings(max_examples=2, suppress_health_check=list(HealthCheck), database=None)
-@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=200))
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=2, max_size=200))
 def test_every_float_is_kept_to_the_bit(tmp_path_factory: pytest.TempPathFactory, drawn: list[float]) -> None:
-    """Rows 14, 15: -0.0, denormals, infinities: all readers get the bits of the input."""
+    """Row 15: -0.0, denormals, the largest: all readers get the bits of the input; infinity is no score."""
     values = np.array([*EDGES, *drawn], np.float32)
     root = make_workspace(tmp_path_factory.mktemp("edges") / "w", 1, days=(DAY,))
     zero = np.zeros(len(values), np.float32)
-    pq.write_table(pa.table({"id": np.arange(len(values)), "a": values, "b": zero}), part(root))
+    columns = {"id": np.arange(len(values)), "a": values, "b": zero}
+    pq.write_table(pa.table(columns), part(root))
     run(load("mini", root), DAY)
     for reader in READERS:
         rows = reader(root, "mini_scores").rows
         assert bits(rows["a"]) == bits(pa.chunked_array([values])), reader
-        with np.errstate(over="ignore"):
-            assert bits(rows["score"]) == bits(pa.chunked_array([values + zero * 2])), reader
+        assert bits(rows["score"]) == bits(pa.chunked_array([values + zero * 2])), reader
 
 
 # --- keys ---
