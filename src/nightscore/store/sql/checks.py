@@ -45,6 +45,12 @@ def repeatable_select(sql: str, where: str, variables: Sequence[str] = ("day",))
             one day (now(), random(), …) or two versions of DuckDB (hash()); or it reads another variable,
             which to DuckDB is no mistake, but NULL.
     """
+    _check_repeatable(sql, where, tuple(variables))
+    return sql
+
+
+@lru_cache(maxsize=256)  # a night asks of each of its statements several times
+def _check_repeatable(sql: str, where: str, variables: tuple[str, ...]) -> None:
     tree = parse_select(sql, where)
     calls = _calls(tree)
     _refuse_inexact(calls | set(_aggregates_of_lists(tree, where)), where)
@@ -57,7 +63,6 @@ def repeatable_select(sql: str, where: str, variables: Sequence[str] = ("day",))
     if any(node.get("type") == "SHOW_REF" for node in nodes_of(tree)):
         raise Broken(f"{where}: DESCRIBE, SHOW and SUMMARIZE are for `nightscore query`, not for a night")
     _refuse_unknown_variables(tree, where, variables)
-    return sql
 
 
 def parse_select(sql: str, where: str) -> dict[str, Any]:
@@ -68,6 +73,12 @@ def parse_select(sql: str, where: str) -> dict[str, Any]:
     Raises:
         Broken: as for `single_select`.
     """
+    _check_select(sql, where)
+    return _tree(sql, where)
+
+
+@lru_cache(maxsize=256)
+def _check_select(sql: str, where: str) -> None:
     with SqlMistakes(where):
         statements = duckdb.extract_statements(sql)
     if len(statements) != 1:
@@ -83,7 +94,6 @@ def parse_select(sql: str, where: str) -> dict[str, Any]:
         raise Broken(f"{where}: {min(hiding)} runs a text as SQL, which can't be checked; write it out")
     for node in nodes_of(tree):
         _refuse_no_view(node, where)
-    return tree
 
 
 def unparse_select(tree: Mapping[str, Any], where: str) -> str:
