@@ -56,7 +56,7 @@ test-buckets: .venv/test.stamp ## every night of tests/behaviour with data/ in a
 
 faults: .venv/test.stamp ## every fault of docs/faults.md: root, cc and libfaketime, or it says what it lacks
 	@FAULTS_SEED=$${FAULTS_SEED:-$$(date +%s)} $(BIN)/python -m pytest tests/faults -m "slow or not slow" -rs
-	@$(BIN)/python -m pytest $(PARALLEL) tests/behaviour tests/workspace -m "bucket or rest"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "(bucket or rest) and not e2e"
 	@$(BIN)/python -m pytest -m "e2e and slow" -rs tests/e2e
 
 # In CI the servers and the browser are installed; elsewhere a test says what it lacks, and is skipped.
@@ -67,7 +67,7 @@ test-e2e: .venv/test.stamp ## servers, workers, a browser: the tests of the whol
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	    chromium faketime fonts-dejavu-core iproute2 postgresql redis-server; } >/dev/null 2>&1 \
 	  || echo "apt-get failed: what is missing is not tested"; fi
-	@$(BIN)/python -m pytest -m "e2e and not slow" -rs tests/e2e
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not slow" -rs tests/e2e
 
 docs: .venv/test.stamp .venv-docs/stamp ## the documentation as a site in build/site, each link held to what is there
 	@$(BIN)/python docs/site

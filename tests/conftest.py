@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from tests.support.tiers import read_long_tests
+from tests.support.tiers import read_long_tests, read_rest_cases
 
 if TYPE_CHECKING:
     from tests.support.s3 import Server
@@ -64,8 +64,11 @@ def leave_samples(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are dropped by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs no job is of the unit tier: `make test-unit`. Most cases of long tables are slow."""
-    long_tests = read_long_tests()
+    long_tests, rest_cases = read_long_tests(), read_rest_cases()
     for item in items:
+        if item.nodeid in rest_cases:
+            item.add_marker(pytest.mark.rest)
+            item.add_marker(pytest.mark.slow)
         if item.nodeid.split("[")[0] in long_tests:
             item.add_marker(pytest.mark.long)
             item.add_marker(pytest.mark.slow)

@@ -1,16 +1,17 @@
-"""The list of long tests names tests that there are."""
+"""The lists of long tests and of further cases name tests that there are."""
 
 import ast
 from pathlib import Path
 
-from tests.support.tiers import read_long_tests
+from tests.support.tiers import read_long_tests, read_rest_cases
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_each_long_test_exists() -> None:
     """One that was renamed would come back into `make test` without a word."""
-    named = [line.split("::") for line in sorted(read_long_tests())]
+    lists = read_long_tests() | {case.split("[")[0] for case in read_rest_cases()}
+    named = [line.split("::") for line in sorted(lists)]
     functions = {
         (file, node.name)
         for file in {file for file, _ in named}

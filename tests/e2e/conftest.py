@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("airflow")
 
 from nightscore.airflow.local import PARTS
-from nightscore.airflow.standalone import Local, free_port, healthy, hold_lock, start_airflow
+from nightscore.airflow.standalone import Local, healthy, hold_lock, start_airflow
 from nightscore.common.workspace import Workspace
 from tests.e2e.airflow import Airflow
-from tests.e2e.servers import postgres, until
+from tests.e2e.servers import own_port, postgres, until
 from tests.e2e.world import make_world
 
 READY_SECONDS = 300.0
@@ -59,7 +59,7 @@ def airflow(
     """Airflow standalone on PostgreSQL, as `make airflow` starts it on SQLite."""
     settings = {"DATABASE__SQL_ALCHEMY_CONN": database("standalone")}
     home = tmp_path_factory.mktemp("standalone")
-    local = Local(Workspace(world), home, free_port(8180), settings)
+    local = Local(Workspace(world), home, own_port(8180), settings)
     with hold_lock(home) as lock, start_airflow(local, lock):
         for part in PARTS:
             until(lambda part=part: healthy(local, part), READY_SECONDS, f"{part} is healthy: {local.log}")  # type: ignore[misc]

@@ -17,10 +17,17 @@ from nightscore.airflow.standalone import free_port, stop
 
 T = TypeVar("T")
 HOST = "127.0.0.1"
+SHARE = 20  # ports of a process of tests
 PACKAGES = {  # of Debian, for the binary that is looked for
     "postgres": "postgresql", "initdb": "postgresql", "redis-server": "redis-server", "chromium": "chromium",
 }  # fmt: skip
 QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")  # nothing here outlives a crash
+
+
+def own_port(first: int) -> int:
+    """A free port from `first` on that no other process of these tests looks at: two would get the same."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return free_port(first + SHARE * number)
 
 
 def binary(*names: str) -> str:
@@ -81,7 +88,7 @@ def postgres() -> Iterator[Callable[[str], str]]:
     try:
         if account:
             shutil.chown(folder, **account)
-        data, port = folder / "data", free_port(55432)
+        data, port = folder / "data", own_port(55432)
         made = [initdb, "-D", data, "-U", "airflow", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         subprocess.run(made, cwd="/", check=True, capture_output=True, **account)
         settings = (f"port={port}", f"listen_addresses={HOST}", f"unix_socket_directories={folder}", *QUICK)
@@ -113,7 +120,7 @@ def _database(port: int, name: str) -> str:
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
     """A redis that keeps nothing; its address."""
-    port = free_port(56379)
+    port = own_port(56379)
     options = ["--port", port, "--bind", HOST, "--save", "", "--appendonly", "no", "--dir", folder]
     with launched([binary("redis-server"), *options], folder / "redis.log"):
         until(lambda: answers(port), 30, "redis answers")

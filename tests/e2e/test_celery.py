@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from nightscore.airflow.dag import POOL
-from nightscore.airflow.standalone import Local, free_port, healthy, members
+from nightscore.airflow.standalone import Local, healthy, members
 from nightscore.common.workspace import Workspace
 from tests.e2e.airflow import Airflow, process_of
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME
-from tests.e2e.servers import binary, launched, redis, until
+from tests.e2e.servers import binary, launched, own_port, redis, until
 from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, REPOSITORY, loop, published, receipts
 
 DAG = "shared"
@@ -54,7 +54,7 @@ def cluster(
         }
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setenv(POOL, POOL_NAME)
-        local = Local(Workspace(world), home, free_port(8280), settings)
+        local = Local(Workspace(world), home, own_port(8280), settings)
         airflow = Airflow(local)
         airflow.command("db", "migrate")
         airflow.command("pools", "set", POOL_NAME, "4", "as many score tasks as there may be at once")

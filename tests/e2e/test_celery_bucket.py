@@ -13,13 +13,13 @@ import obstore
 import pytest
 
 from nightscore import query
-from nightscore.airflow.standalone import Local, free_port, healthy
+from nightscore.airflow.standalone import Local, healthy
 from nightscore.common.workspace import Workspace
 from nightscore.store.storage import homes
 from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import READY_SECONDS
 from tests.e2e.names import NAME
-from tests.e2e.servers import binary, launched, redis, until
+from tests.e2e.servers import binary, launched, own_port, redis, until
 from tests.e2e.world import HEAVY_DAYS, HEAVY_ROWS, REPOSITORY, add_heavy, column_bytes, loop
 from tests.support.hidden import hiding
 from tests.support.networks import Network, networks
@@ -96,7 +96,7 @@ def site(
         shutil.rmtree(root / "was-data")
         patch.setenv("NIGHTSCORE_ROOT_DATA", address)
         broker, base = stack.enter_context(redis(home)), database("celery_bucket")
-        local = Local(Workspace(root), home, free_port(8480), settings(broker, base))
+        local = Local(Workspace(root), home, own_port(8480), settings(broker, base))
         airflow = Airflow(local)
         airflow.command("db", "migrate")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from nightscore.airflow.standalone import Local, call, free_port, healthy, is_free, members
+from nightscore.airflow.standalone import Local, call, healthy, is_free, members
 from nightscore.common.workspace import Workspace
 from tests.e2e.conftest import READY_SECONDS
-from tests.e2e.servers import HOST, launched, until
+from tests.e2e.servers import HOST, launched, own_port, until
 from tests.support.workspace import make_workspace
 
 
@@ -37,7 +37,7 @@ def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
     tmp_path: Path, sent: signal.Signals
 ) -> None:
     """It says address, user and password, and these are right; after the signal no process of it is left."""
-    root, home, port = make_workspace(tmp_path / "w", 100), tmp_path / "home", free_port(8380)
+    root, home, port = make_workspace(tmp_path / "w", 100), tmp_path / "home", own_port(8380)
     (root / "airflow").mkdir()  # as a team's repository may have one; without dags/, the package's are taken
     (root / "airflow/__init__.py").write_text("raise ImportError('airflow of the team')\n")
     command = [

@@ -20,7 +20,7 @@ from nightscore import load
 from nightscore.airflow.local import PARTS
 from nightscore.airflow.on_ray import jobs as ray_jobs
 from nightscore.airflow.on_ray.jobs import ADDRESS, LOST, TOKEN, RayJobs
-from nightscore.airflow.standalone import Local, free_port, healthy, hold_lock, start_airflow
+from nightscore.airflow.standalone import Local, healthy, hold_lock, start_airflow
 from nightscore.airflow.tasks import ScoreShare
 from nightscore.common.errors import Broken, NotYet
 from nightscore.common.units import as_day
@@ -30,7 +30,7 @@ from nightscore.store import Plan
 from tests.behaviour.world import staged
 from tests.e2e.airflow import Airflow
 from tests.e2e.conftest import READY_SECONDS
-from tests.e2e.servers import launched, until
+from tests.e2e.servers import launched, own_port, until
 from tests.e2e.test_ray import SLOW, slow_workspace
 from tests.e2e.world import loop, published, receipts
 from tests.support.ray_cluster import Cluster
@@ -106,7 +106,7 @@ def world(database: Callable[[str], str], tmp_path_factory: pytest.TempPathFacto
             patch.setenv(ADDRESS, cluster.http)
             patch.setenv(TOKEN, SECRET)
             local = Local(
-                Workspace(root), home, free_port(8380), {"DATABASE__SQL_ALCHEMY_CONN": database("ray")}
+                Workspace(root), home, own_port(8380), {"DATABASE__SQL_ALCHEMY_CONN": database("ray")}
             )
             with hold_lock(home) as lock, start_airflow(local, lock) as process, ExitStack() as servers:
                 for part in PARTS:
@@ -233,7 +233,7 @@ def test_what_is_wrong_with_a_cluster_is_told(world: World, monkeypatch: pytest.
         with pytest.raises(Broken, match=f"refuses the token .*set {TOKEN}") as told:
             asyncio.run(world.jobs.start(job, plan))
         assert token not in str(told.value) or not token
-    away = RayJobs(f"http://127.0.0.1:{free_port(9400)}")
+    away = RayJobs(f"http://127.0.0.1:{own_port(9400)}")
     with pytest.raises(NotYet, match="no Ray cluster answers there"):
         asyncio.run(away.start(job, plan))
     monkeypatch.setattr(ray_jobs, "PATIENCE", 0.5)
