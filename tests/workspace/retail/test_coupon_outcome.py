@@ -1,5 +1,6 @@
 """What coupon chances were worth: the job's SQL, held to scikit-learn and pandas."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -131,3 +132,18 @@ def test_audits_hear_a_model_that_has_gone_wrong(night: Sql, chance: str, answer
     cursor.put("other", other)
     asked = [audit["sql"].replace("coupon_quality", f"({quality})") for audit in SPEC["audit"]]
     assert [cursor.table(sql).column(0)[0].as_py() for sql in asked] == answers
+
+
+def test_the_page_shows_the_job_as_it_is() -> None:
+    """The SQL, audits and first highlight of docs/outcomes.md are those of the job."""
+    page = (REPOSITORY / "docs/outcomes.md").read_text()
+    assert QUALITY[QUALITY.index("WITH") :] in page
+    shown = {
+        key: value
+        for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+        for key, value in yaml.safe_load(block).items()
+    }
+    assert shown.pop("highlights") == SPEC["highlights"][:1]
+    for name, one in shown.pop("inputs").items():
+        assert one == {key: value for key, value in SPEC["inputs"][name].items() if key != "columns"}
+    assert shown == {key: SPEC[key] for key in shown}
