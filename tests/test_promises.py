@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (P\d+|Known holes)\b.*?\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
-PROMISES = [f"P{i}" for i in range(1, 26)]
+PROMISES = [f"P{i}" for i in range(1, 27)]
 FILE_LINE = re.compile(r"^- `(tests/[\w/]+\.py)`: (.*?)(?=^- |^$|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def existing() -> dict[tuple[str, str], bool]:
 
 
 def test_every_promise_is_on_the_page() -> None:
-    """P1 to P25, in order, each with tests that hold it and with what is not promised."""
+    """P1 to P26, in order, each with tests that hold it and with what is not promised."""
     assert [name for name in SECTIONS if name.startswith("P")] == PROMISES
     for name in PROMISES:
         assert named(SECTIONS[name]), name

@@ -1,4 +1,4 @@
-"""The SQL macros that a job may call: what decisions under rules need, written once in `macros.sql`.
+"""The SQL macros that a job may call: for rules (`macros.sql`), for labels (`measures.sql`).
 
 Those that a job calls are part of its hash: where a later version writes one otherwise, its days are made of
 other SQL, and a plan sees that.
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
+FILES = ("macros.sql", "measures.sql")
 ONE = re.compile(r"CREATE MACRO (\w+)\(.*?;\n", re.DOTALL)
 CALL = re.compile(r"\b(\w+)\s*\(")
 
@@ -16,8 +17,8 @@ CALL = re.compile(r"\b(\w+)\s*\(")
 @cache
 def read_macros() -> Mapping[str, str]:
     """All of them: name -> the statement that makes it, in an order in which each knows those it calls."""
-    text = files("nightscore.job").joinpath("macros.sql").read_text(encoding="utf-8")
-    return {found[1]: found[0] for found in ONE.finditer(text)}
+    texts = [files("nightscore.job").joinpath(name).read_text(encoding="utf-8") for name in FILES]
+    return {found[1]: found[0] for text in texts for found in ONE.finditer(text)}
 
 
 def macros_called(*sql: str) -> dict[str, str]:

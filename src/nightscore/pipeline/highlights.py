@@ -83,7 +83,8 @@ def read_highlights(day: Day, engine: Engine) -> tuple[HighlightResult, ...]:
 
 def _read_one(day: Day, engine: Engine, index: int, earlier: "_Earlier") -> HighlightResult:
     highlight = day.job.spec.highlights[index]
-    result = HighlightResult(title=highlight.title, by=tuple(highlight.by or ()))
+    by, chart = tuple(highlight.by or ()), tuple(highlight.chart or ())
+    result = HighlightResult(title=highlight.title, by=by, chart=chart)
     try:
         columns, rows = _ask(day.job, engine, index)
         before = earlier.read(index) if highlight.against else None

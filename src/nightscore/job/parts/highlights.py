@@ -64,6 +64,15 @@ class Highlight(StrictModel):
         ),
     ] = None
 
+    chart: Annotated[
+        Columns | None,
+        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+        Field(
+            description="columns of numbers that the report draws above the table, each as a line over the "
+            "rows in their order, such as the days of a measure"
+        ),
+    ] = None
+
     @model_validator(mode="after")
     def _says_its_sql(self) -> "Highlight":
         if (self.sql is None) == (self.file is None):
@@ -80,11 +89,15 @@ class Highlight(StrictModel):
         """
         if len(columns) > SHOWN_COLUMNS:
             raise Misplaced((), f"gives {len(columns)} columns; allowed: {SHOWN_COLUMNS} at most")
-        named: list[tuple[Place, str]] = [(("by", i), name) for i, name in enumerate(self.by or ())]
+        lists = {"by": self.by or (), "chart": self.chart or ()}
+        named: list[tuple[Place, str]] = [
+            ((key, i), n) for key, names in lists.items() for i, n in enumerate(names)
+        ]
         for at, name in [*named, *((("format", name), name) for name in self.format)]:
             if name not in columns:
                 raise Misplaced(at, f"the SELECT gives no column {name!r}; it gives {', '.join(columns)}")
         self._check_formats(numbers)
+        self._check_chart(numbers)
         if self.against and not set(numbers) - set(self.by or ()):
             raise Misplaced(("against",), "no column beside those of by holds numbers that could change")
 
@@ -95,3 +108,11 @@ class Highlight(StrictModel):
             if form != HTML and name not in numbers:
                 shown = ", ".join(numbers) or "none"
                 raise Misplaced(("format", name), f"{name!r} holds no numbers; columns that do: {shown}")
+
+    def _check_chart(self, numbers: Collection[str]) -> None:
+        for i, name in enumerate(self.chart or ()):
+            if name in (self.by or ()):
+                raise Misplaced(("chart", i), f"{name!r} names a row (by) and is no line")
+            if name not in numbers:
+                shown = ", ".join(numbers) or "none"
+                raise Misplaced(("chart", i), f"{name!r} holds no numbers; columns that do: {shown}")

@@ -25,6 +25,7 @@ from nightscore.job import load
 from nightscore.pipeline import find_held_day
 from nightscore.review.report import charts
 from nightscore.review.report.data import Facts, gather_facts, gather_held_facts
+from nightscore.review.report.lines import draw_line
 from nightscore.review.report.profile import LISTED_VALUES, Breakdown, Distribution
 from nightscore.store import NOT_HELD, REPORT, library_versions, renames
 
@@ -97,6 +98,7 @@ def open_templates() -> "Environment":
     environment.filters.update(
         count=_count, number=number_text, size=byte_size, moment=_moment, cell=cell_text, change=_change,
         seconds=duration_text, is_number=is_number, formatted=format_value, changed=format_change,
+        line=draw_line,
     )  # fmt: skip
     return environment
 

@@ -45,7 +45,8 @@ class HighlightBefore(BaseModel):
 class HighlightResult(BaseModel):
     """The rows of one highlight. `reason` says why there are none; `by` are the columns that name a row.
 
-    `before` is there where the numbers are held against the day before, and there was one.
+    `before` is there where the numbers are held against the day before, and there was one. `chart` are the
+    columns that are drawn.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -53,6 +54,7 @@ class HighlightResult(BaseModel):
     title: str
     columns: tuple[HighlightColumn, ...] = ()
     by: tuple[str, ...] = ()
+    chart: tuple[str, ...] = ()
     rows: tuple[Cells, ...] = ()
     before: HighlightBefore | None = None
     reason: str = ""
@@ -61,6 +63,12 @@ class HighlightResult(BaseModel):
     def compared(self) -> bool:
         """Whether there are numbers of the day before."""
         return self.before is not None and not self.before.reason
+
+    def drawn(self) -> Iterator[tuple[HighlightColumn, list[str | None]]]:
+        """Each column that is drawn, and its cells in the order of the rows."""
+        for i, column in enumerate(self.columns):
+            if column.name in self.chart:
+                yield column, [row[i] for row in self.rows]
 
     def pairs(self) -> Iterator[tuple[Cells, Cells | None]]:
         """Each row, and the one of its name on the day before, if any."""

@@ -1,0 +1,135 @@
+-- Macros that hold scores to the labels that came: what a model was worth, by day. docs/outcomes.md shows them at work.
+--
+-- A label is 0 or 1 (or a boolean), of a forecast a number; NULL is a label that nobody knows yet: its row counts in
+-- nothing. What can't be measured is NULL, and unmeasured() says why. A labelled row without a finite score, a chance
+-- outside 0 to 1 or another label stops the run, by a cast of its message. Whole numbers and decimals are added up, or
+-- floats in their own order: the same rows give the same bits in whatever order they come.
+
+-- A number of a small range as a decimal, whose sum is exact: at most 5e-19 away, far below what a DOUBLE tells apart.
+CREATE MACRO to_18_places(number) AS
+    CAST(number AS DECIMAL(38, 18));
+
+-- A label as 0 or 1.
+CREATE MACRO label_01(label) AS
+    CASE
+        WHEN CAST(label AS DOUBLE) IN (0, 1) THEN CAST(label AS INTEGER)
+        WHEN label IS NOT NULL AND CAST(concat('a label is ', label, '; allowed: 0, 1, and NULL for one that is not known yet') AS BOOLEAN)
+        THEN NULL
+    END;
+
+-- The score of a row that has a label; NULL where it has none.
+CREATE MACRO labelled_score(score, label) AS
+    CASE
+        WHEN label IS NULL THEN NULL
+        WHEN isfinite(CAST(score AS DOUBLE)) THEN CAST(score AS DOUBLE)
+        WHEN CAST(concat('a row with a label has the score ', coalesce(CAST(score AS VARCHAR), 'NULL'), '; allowed: a finite number') AS BOOLEAN)
+        THEN NULL
+    END;
+
+-- The same of a chance.
+CREATE MACRO labelled_chance(score, label) AS
+    CASE
+        WHEN labelled_score(score, label) BETWEEN 0 AND 1 THEN CAST(score AS DOUBLE)
+        WHEN label IS NOT NULL AND CAST(concat('a row with a label has the chance ', score, '; allowed: 0 to 1') AS BOOLEAN)
+        THEN NULL
+    END;
+
+-- Where a labelled row stands in its group, from the highest score down; those that tie stand together. first: the
+-- place of the first that has its score; last: of the last; hits: labels of 1 down to there; of: labelled rows in all.
+CREATE MACRO score_place(grp, score, label) AS
+    CASE
+        WHEN label IS NOT NULL
+        THEN struct_pack(
+            first := rank() OVER (PARTITION BY grp, label IS NULL ORDER BY labelled_score(score, label) DESC),
+            last := count(*) OVER (PARTITION BY grp, label IS NULL ORDER BY labelled_score(score, label) DESC),
+            hits := CAST(sum(label_01(label)) OVER (  -- count(*) FILTER takes a hundred times as long
+                PARTITION BY grp, label IS NULL ORDER BY labelled_score(score, label) DESC
+            ) AS BIGINT),
+            of := count(*) OVER (PARTITION BY grp, label IS NULL)
+        )
+    END;
+
+-- An aggregate: the area under the ROC curve, as the chance that a 1 stands above a 0, a tie for a half (Mann and
+-- Whitney 1947; Hanley and McNeil 1982).
+CREATE MACRO auc(label, place) AS
+    CAST(
+        2 * count(*) FILTER (label_01(label) = 1) * (count(label) + 1)
+        - coalesce(sum(place.first + place.last) FILTER (label_01(label) = 1), 0)
+        - count(*) FILTER (label_01(label) = 1) * (count(*) FILTER (label_01(label) = 1) + 1)
+        AS DOUBLE
+    ) / nullif(2 * count(*) FILTER (label_01(label) = 1) * count(*) FILTER (label_01(label) = 0), 0);
+
+-- An aggregate: the precision down to each 1, on average, not interpolated (Manning, Raghavan and Schütze 2008, 8.4).
+CREATE MACRO average_precision(label, place) AS
+    avg(to_18_places(place.hits / place.last)) FILTER (label_01(label) = 1);
+
+-- An aggregate: the mean squared difference of chance and label (Brier 1950).
+CREATE MACRO brier_score(score, label) AS
+    avg(to_18_places(pow(labelled_chance(score, label) - label_01(label), 2)));
+
+-- The chance that was given to what came true.
+CREATE MACRO chance_of_truth(score, label) AS
+    CASE WHEN label_01(label) = 1 THEN labelled_chance(score, label) ELSE 1 - labelled_chance(score, label) END;
+
+-- An aggregate: minus the mean natural logarithm of that (Good 1952). NULL where something came true that was given
+-- no chance at all: it is infinite.
+CREATE MACRO log_loss(score, label) AS
+    CASE
+        WHEN min(chance_of_truth(score, label)) > 0
+        THEN -avg(to_18_places(ln(nullif(chance_of_truth(score, label), 0))))
+    END;
+
+-- The bin of a chance, 1 to 10, each as wide: (0, 0.1], (0.1, 0.2], …; 0 is in the first. NULL of what is no chance.
+CREATE MACRO chance_bin(score) AS
+    CASE
+        WHEN CAST(score AS DOUBLE) BETWEEN 0 AND 1
+        THEN CAST(greatest(1, ceil(10 * CAST(score AS DOUBLE))) AS INTEGER)
+    END;
+
+-- The tenth of a group by score, 1 (the highest) to 10; those that tie stand together.
+CREATE MACRO score_tenth(place) AS
+    CAST(1 + 10 * (place.first - 1) // place.of AS INTEGER);
+
+-- How far labels add up to more or less than chances in one bin.
+CREATE MACRO gap_in(score, label, bin, number) AS
+    CAST(coalesce(abs(sum(to_18_places(labelled_chance(score, label)) - label_01(label)) FILTER (bin = number)), 0) AS DOUBLE);
+
+-- An aggregate: the expected calibration error over ten bins, by chance_bin or score_tenth: how far mean chance and
+-- share of 1 are apart in a bin, on average over the rows (Naeini, Cooper and Hauskrecht 2015).
+CREATE MACRO calibration_error(score, label, bin) AS
+    CASE
+        WHEN count(*) FILTER (label IS NOT NULL AND bin BETWEEN 1 AND 10) = count(label)
+        THEN (
+            gap_in(score, label, bin, 1) + gap_in(score, label, bin, 2) + gap_in(score, label, bin, 3)
+            + gap_in(score, label, bin, 4) + gap_in(score, label, bin, 5) + gap_in(score, label, bin, 6)
+            + gap_in(score, label, bin, 7) + gap_in(score, label, bin, 8) + gap_in(score, label, bin, 9)
+            + gap_in(score, label, bin, 10)
+        ) / nullif(count(label), 0)
+        WHEN CAST('calibration_error: a row with a label has no bin of 1 to 10: give chance_bin(score) or score_tenth(place)' AS BOOLEAN)
+        THEN NULL
+    END;
+
+-- Of a forecast: score less label.
+CREATE MACRO error_of(score, label) AS
+    CASE
+        WHEN isfinite(CAST(label AS DOUBLE)) THEN labelled_score(score, label) - CAST(label AS DOUBLE)
+        WHEN label IS NOT NULL AND CAST(concat('a label is ', label, '; allowed: a finite number, and NULL for one that is not known yet') AS BOOLEAN)
+        THEN NULL
+    END;
+
+-- Aggregates: the mean of that (the bias), of its size, and the root of the mean of its square.
+CREATE MACRO mean_error(score, label) AS
+    avg(error_of(score, label) ORDER BY error_of(score, label));
+
+CREATE MACRO mean_absolute_error(score, label) AS
+    avg(abs(error_of(score, label)) ORDER BY abs(error_of(score, label)));
+
+CREATE MACRO root_mean_squared_error(score, label) AS
+    sqrt(avg(pow(error_of(score, label), 2) ORDER BY pow(error_of(score, label), 2)));
+
+-- An aggregate: why there is no AUC; NULL where there is one.
+CREATE MACRO unmeasured(label) AS
+    CASE
+        WHEN count(label) = 0 THEN 'no label yet'
+        WHEN min(label_01(label)) = max(label_01(label)) THEN concat('every label is ', min(label_01(label)))
+    END;
