@@ -1,11 +1,14 @@
 """Models as people log them, saved by MLflow itself, and the rows to try them on."""
 
 import logging
+import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import lightgbm as lgb
 import mlflow.lightgbm
 import mlflow.onnx
@@ -16,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import xgboost as xgb
+import yaml
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
@@ -89,9 +93,9 @@ def pipeline(given: pd.DataFrame) -> Any:
 class Doubled(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """A model that is a class of somebody's, pickled."""
 
-    def predict(self, _context: Any, given: pd.DataFrame, _params: Any = None) -> pd.DataFrame:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Two columns by names."""
-        return pd.DataFrame({"twice": given["a"] * 2, "word": given["plan"] + "!"})
+        return pd.DataFrame({"twice": model_input["a"] * 2, "word": model_input["plan"] + "!"})
 
 
 def _sklearn(folder: Path) -> Any:
@@ -141,6 +145,9 @@ def _onnx(folder: Path) -> Any:
 
 def _class(folder: Path) -> Any:
     signature = infer_signature(frame(), Doubled().predict(None, frame()))
+    cloudpickle.register_pickle_by_value(
+        sys.modules[__name__]
+    )  # as of a notebook: no package of tests is there
     mlflow.pyfunc.save_model(folder, python_model=Doubled(), signature=signature)
 
 
@@ -162,6 +169,20 @@ def saved(kind: str, folder: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MLflow, about what it saves
         return SAVE[kind](folder)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """A copy of a model's folder, for a test that changes it."""
+    return Path(shutil.copytree(folder, to))
+
+
+def rewrite(folder: Path, was: str, now: str) -> None:
+    """Change the signature in a folder's MLmodel, at one place."""
+    about = yaml.safe_load((folder / "MLmodel").read_text())
+    inputs = about["signature"]["inputs"]
+    assert was in inputs
+    about["signature"]["inputs"] = inputs.replace(was, now, 1)
+    (folder / "MLmodel").write_text(yaml.safe_dump(about))
 
 
 def read(folder: Path, name: str = "data/models/churn") -> ModelFile:

@@ -24,7 +24,7 @@ from nightscore.scorers import (
     check_scorer,
     open_scorer,
 )
-from tests.scorers.mlflow.folders import NUMBERS, chunk, frame, read, saved
+from tests.scorers.mlflow.folders import NUMBERS, chunk, copied, frame, read, rewrite, saved
 
 PYFUNCS = ("sklearn", "labels", "class", "code")
 TWO = {"twice": "twice", "word": "word"}
@@ -107,8 +107,7 @@ def test_a_class_gives_columns_by_their_names(folders: Any) -> None:
 def test_what_is_not_trusted_does_not_run(folders: Any, tmp_path: Path) -> None:
     """The message has the hash to write; that of other bytes does not do."""
     mark = tmp_path / "ran"
-    folder = tmp_path / "model"
-    subprocess.run(["cp", "-r", folders["code"][0], folder], check=True)
+    folder = copied(folders["code"][0], tmp_path / "model")
     code = next(folder.glob("*.py"))
     code.write_text(f"open({str(mark)!r}, 'w').close()\n{code.read_text()}")
     model = read(folder)
@@ -142,10 +141,8 @@ def test_what_goes_wrong_is_told_and_passes(odd: Any, what: int) -> None:
 
 def test_a_null_where_pandas_has_none_is_refused(folders: Any, tmp_path: Path) -> None:
     """In a column of integers; in one of floats it is NaN."""
-    folder = tmp_path / "model"
-    subprocess.run(["cp", "-r", folders["code"][0], folder], check=True)
-    about = folder / "MLmodel"
-    about.write_text(about.read_text().replace('"double", "name": "a"', '"long", "name": "a"'))
+    folder = copied(folders["code"][0], tmp_path / "model")
+    rewrite(folder, '"double", "name": "a"', '"long", "name": "a"')
     rows = pa.RecordBatch.from_pydict({"a": pa.array([1, None], pa.int64()), "b": [1.0, 2.0]})
     scorer = opened(read(folder), {"y": "prediction"})
     with pytest.raises(
@@ -189,9 +186,8 @@ def test_an_environment_without_mlflow_is_named(folders: Any, tmp_path: Path) ->
 
 def test_versions_that_differ_are_told(folders: Any, tmp_path: Path) -> None:
     """What requirements.txt pins, beside what is installed."""
-    folder = tmp_path / "model"
-    subprocess.run(["cp", "-r", folders["code"][0], folder], check=True)
-    (folder / "requirements.txt").write_text("pandas==1.0.1\nno-such-package==2\n# a word\n-r other.txt\n")
+    folder = copied(folders["code"][0], tmp_path / "model")
+    (folder / "requirements.txt").write_text("pandas==1.0.1\nno-such-package==2\n# a word\n")
     libraries = opened(read(folder), {"y": "prediction"}).libraries
     assert libraries["model: pandas"] == f"{pd.__version__} (logged with 1.0.1)"
     assert libraries["model: no-such-package"] == "not installed (logged with 2)"

@@ -84,10 +84,10 @@ def _refuse_unlike(name: str, data: str, inner: Scorer, named: Columns | None, b
             f"{name}: the signature in MLmodel names the columns {said.names}, and {data} takes {own.names}"
         )
     for field in own:
-        if not serves(said.field(field.name).type, field.type):
+        kind = said.field(field.name).type
+        if not serves(kind, field.type):
             raise ModelError(
-                f"{name}: column {field.name!r} is {said.field(field.name).type} by the signature in MLmodel, "
-                f"{field.type} by {data}"
+                f"{name}: column {field.name!r} is {kind} by the signature in MLmodel, {field.type} by {data}"
             )
 
 

@@ -2,8 +2,7 @@
 
 It imports nothing of ours, so that it runs wherever mlflow, pandas and pyarrow are. What the parent says
 comes through stdin, in frames of a length (8 bytes) and as many bytes: a greeting (JSON), the model's files,
-then the chunks (an Arrow stream each). The answers go the other way: JSON, with `error` where there is one, and
-else an Arrow stream. It ends with its parent, however that ends, and takes its copy of the model with it.
+then the x Arrow stream. It ends with its parent, however that ends, and takes its copy of the model with it.
 """
 
 import json
