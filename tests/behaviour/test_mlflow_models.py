@@ -75,7 +75,8 @@ def test_a_night_by_a_pickled_pipeline(fresh: Build) -> None:
     assert receipt.model.sha256 == sha256
     given = rows_of(DAY, ROWS).to_pandas()
     given["plan"] = [["basic", "plus", "pro"][i % 3] for i in given["id"]]
-    np.testing.assert_allclose(found, model.predict_proba(given[frame().columns])[:, 1], rtol=0, atol=1e-12)
+    given = given[frame().columns].astype(dict.fromkeys(NUMBERS, np.float64))  # as the signature has them
+    np.testing.assert_allclose(found, model.predict_proba(given)[:, 1], rtol=0, atol=1e-12)
     assert {"model: scikit-learn", "model: mlflow-skinny"} <= set(receipt.versions)
     requirements.write_text("scikit-learn==0.1\n")
     with pytest.raises(Broken, match=r"has sha256 [0-9a-f]{64}, but the job pins"):
@@ -105,7 +106,7 @@ def test_a_model_that_ends_its_process_ends_the_night(fresh: Build) -> None:
 
 @pytest.mark.disk_only(reason="job.yaml is read before anything else")
 def test_what_is_not_of_the_kind_is_refused(fresh: Build) -> None:
-    """`python` and `allow_pickle` of another kind, and a relative path."""
+    """`python` and `allow_pickle` of another kind, a relative path, and a name of a registry."""
     root = fresh(rows=20)
     path = root / "jobs/mini/job.yaml"
     for key, value in (("python", "/usr/bin/python3"), ("allow_pickle", "true")):
@@ -115,3 +116,8 @@ def test_what_is_not_of_the_kind_is_refused(fresh: Build) -> None:
     path.write_text(mlflow_job("{score: prediction}", "\n  python: env/bin/python"))
     with pytest.raises(Broken, match=r"model.python: 'env/bin/python' is not allowed: the absolute path"):
         load("mini", root)
+    path.write_text(mlflow_job("{score: prediction}").replace(PATH, "models:/churn@champion"))
+    with pytest.raises(
+        Broken, match=r"takes a folder of the workspace; to have it there:  mlflow artifacts download"
+    ):
+        check_job(load("mini", root))
