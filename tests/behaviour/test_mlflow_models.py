@@ -1,5 +1,7 @@
 """A night by the folder of a model that MLflow saved: by its library, by our kernel, or by MLflow itself."""
 
+import dataclasses
+import datetime as dt
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ import pytest
 pytest.importorskip("mlflow")
 
 from nightscore import Broken, NotYet, load, run
-from nightscore.pipeline.steps import check_job
+from nightscore.pipeline.score.open_model import open_planned_scorer
+from nightscore.pipeline.steps import check_job, plan_day
+from nightscore.scorers import Variant
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY, ours
 from tests.scorers.mlflow.folders import NUMBERS, frame, saved
@@ -78,6 +82,11 @@ def test_a_night_by_a_pickled_pipeline(fresh: Build) -> None:
     given = given[frame().columns].astype(dict.fromkeys(NUMBERS, np.float64))  # as the signature has them
     np.testing.assert_allclose(found, model.predict_proba(given)[:, 1], rtol=0, atol=1e-12)
     assert {"model: scikit-learn", "model: mlflow-skinny"} <= set(receipt.versions)
+    plan = plan_day(load("mini", root), dt.date.fromisoformat(DAY))
+    planned = {**plan.versions, "model: scikit-learn": "0.1"}
+    elsewhere = dataclasses.replace(plan, versions=planned, variant=Variant("mlflow"))
+    with pytest.raises(NotYet, match=r"planned with scikit-learn 0\.1, and model\.python has \d"):
+        open_planned_scorer(load("mini", root), elsewhere)
     requirements.write_text("scikit-learn==0.1\n")
     with pytest.raises(Broken, match=r"has sha256 [0-9a-f]{64}, but the job pins"):
         check_job(load("mini", root))
