@@ -85,6 +85,7 @@ from .parts.highlights import SHOWN_COLUMNS as SHOWN_COLUMNS
 from .parts.highlights import SHOWN_ROWS as SHOWN_ROWS
 from .parts.highlights import Highlight as Highlight
 from .parts.model import CHALLENGERS as CHALLENGERS
+from .parts.model import MLFLOW as MLFLOW
 from .parts.model import REGISTRY_URI as REGISTRY_URI
 from .parts.model import URI_FORMS as URI_FORMS
 from .parts.model import Judge as Judge

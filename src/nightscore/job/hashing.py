@@ -30,7 +30,7 @@ HARMLESS: dict[str, Any] = {
     "scoring": {"tasks", "tolerance"},
     # Without an override nothing is published; with it, what was published before it was asked for.
     # What `expected` holds is a cause by its files' bytes (pipeline/steps.py).
-    "model": {"made_by", "columns_override", "max_length_override", "expected"},
+    "model": {"made_by", "allow_pickle", "columns_override", "max_length_override", "expected"},
     "policy": {"gaps"},  # nor whether holes in an input are said, or stop the run
     "inputs": {"__all__": {"calendar", "ready"}},
 }

@@ -13,7 +13,7 @@ from typing import Any
 from nightscore.common import NotYet, Workspace, as_day
 from nightscore.job import CHALLENGERS, PART_VARIABLES, Job
 from nightscore.pipeline.read import inputs
-from nightscore.scorers import read_hardware
+from nightscore.scorers import OF_MODEL, read_hardware
 from nightscore.store import (
     NOT_INSTALLED,
     Engine,
@@ -284,6 +284,8 @@ def refuse_versions(shown: str, planned: Mapping[str, str]) -> None:
     Raises:
         NotYet: one is of another version.
     """
+    # What a model's own process has is held to the plan by who opens it.
+    planned = {name: found for name, found in planned.items() if not name.startswith(OF_MODEL)}
     here = {name: version_of(name) for name in planned} | library_versions()
     others = [
         f"{name} {planned.get(name, NOT_INSTALLED)} (here: {here.get(name, NOT_INSTALLED)})"

@@ -61,7 +61,7 @@ from nightscore.pipeline.score.rejects import RejectWriter
 from nightscore.pipeline.score.time_limit import until
 from nightscore.pipeline.training.files import ExpectedFiles, read_expected_files
 from nightscore.pipeline.training.holding import hold_to_training, keep_verdict
-from nightscore.scorers import Scorer
+from nightscore.scorers import OF_MODEL, Scorer
 from nightscore.store import (
     EngineResources,
     Ladder,
@@ -378,7 +378,12 @@ def check_job(job: Job) -> str:
     made = f"{len(bound.features)} feature columns{_in_parts(job)}"
     sent = check_deliveries(job, bound.stored) if job.spec.deliver else []
     onward = f"; delivers to {', '.join(sent)}" if sent else ""
-    return f"ok: {made}; publishes {', '.join(bound.stored)}{onward}{trained}{useless}"
+    others = "".join(
+        f"; {name}: {found}"
+        for name, found in opened.libraries.items()
+        if OF_MODEL in name and "logged" in found
+    )
+    return f"ok: {made}; publishes {', '.join(bound.stored)}{onward}{trained}{useless}{others}"
 
 
 def _latest(job: Job, opened: OpenModel) -> tuple[Day, Plan]:
@@ -423,7 +428,7 @@ def _draft(
         model_uri=opened.uri, model_version=opened.version, code=opened.code,
         tuned=tuned_variant(picked) if picked else None,
         params=params, inputs=files, known_at=known_at, closes=job.spec.close,
-        versions=library_versions(job.spec.model.kind),
+        versions={**library_versions(job.spec.model.kind), **opened.libraries},
         started=time.time(),
         seen=tuple(sorted(f.path.name for f in scores)), job_texts=read_job_texts(job),
         training=expected.cause if expected else None,

@@ -17,6 +17,7 @@ from .files.graph_file import plain_graph as plain_graph
 from .files.graph_file import refuse_outside as refuse_outside
 from .files.model_file import ModelFile as ModelFile
 from .files.model_file import read_model as read_model
+from .files.model_folder import read_model_folder as read_model_folder
 from .frames import FRAMES as FRAMES
 from .frames import FrameName as FrameName
 from .frames import check_frame as check_frame
@@ -29,6 +30,7 @@ from .hardware import Hardware as Hardware
 from .hardware import find_installed_devices as find_installed_devices
 from .hardware import find_plugins as find_plugins
 from .hardware import read_hardware as read_hardware
+from .mlflow.requirements import OF_MODEL as OF_MODEL
 from .none import NO_MODEL as NO_MODEL
 from .numbers import as_computed as as_computed
 from .numbers import lost as lost

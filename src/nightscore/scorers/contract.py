@@ -48,7 +48,8 @@ class Options:
     says that they are meant, though the model's own list is another; `max_length_override` that the
     metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute,
     `threads` how many threads one call of `score` may use. `entry` is the function that scores a model file,
-    of kind python.
+    of kind python. `python` is the interpreter of a model that is scored in a process of its own (empty: this
+    one), and `trusted` the sha256 of the one whose pickles and code may run.
     """
 
     outputs: Mapping[str, str]
@@ -58,6 +59,8 @@ class Options:
     columns_override: bool = False
     max_length_override: bool = False
     entry: str = ""
+    python: str = ""
+    trusted: str = ""
 
 
 class Scorer(Protocol):

@@ -101,7 +101,7 @@ def _groups(controller: str) -> tuple[Path, ...]:
 
 @functools.cache
 def _folders_of(controller: str, mounted: Path, own_groups: str) -> tuple[Path, ...]:
-    """The folders that /proc/self/cgroup names, each once: a night asks for them dozens of times."""
+    """The folders that /proc/self/cgroup names, if there, each once: a night asks for them often."""
     folders = [mounted, mounted / controller]
     for line in own_groups.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -110,7 +110,7 @@ def _folders_of(controller: str, mounted: Path, own_groups: str) -> tuple[Path, 
         root = mounted / controller if controllers else mounted
         own = root / path.lstrip("/")
         folders += [group for group in (own, *own.parents) if group.is_relative_to(root)]
-    return tuple(dict.fromkeys(folders))
+    return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir())
 
 
 def _read(path: Path) -> str:

@@ -39,6 +39,7 @@ BUILT_IN_KINDS = {
     "lightgbm": "nightscore.scorers.boosters.lightgbm:open_lightgbm",
     "xgboost": "nightscore.scorers.boosters.xgboost:open_xgboost",
     "catboost": "nightscore.scorers.boosters.catboost:open_catboost",
+    "mlflow": "nightscore.scorers.mlflow:open_mlflow",
     "python": "nightscore.scorers.functions.python:open_python",
     "none": "nightscore.scorers.none:open_none",
 }

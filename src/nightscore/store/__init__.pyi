@@ -107,6 +107,7 @@ from .lake.table_snapshot import SnapshotFile as SnapshotFile
 from .lake.table_snapshot import TableSnapshot as TableSnapshot
 from .lake.trees import bucket_of as bucket_of
 from .lake.trees import fetched as fetched
+from .lake.trees import fetched_folder as fetched_folder
 from .lake.trees import one_look as one_look
 from .lake.trees import tree_of as tree_of
 from .lake.walk import Walk as Walk

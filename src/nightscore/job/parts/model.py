@@ -29,6 +29,7 @@ MOST = 6  # challengers: as many models as a process keeps open (open_model.py),
 SCHEME = "models:/"
 REGISTRY_URI = re.compile(rf"{SCHEME}([A-Za-z0-9_][A-Za-z0-9_. -]*)(?:/([1-9][0-9]*)|@([A-Za-z0-9_-]+))")
 KIND = r"^([a-z][a-z0-9_]{0,62}|scorers/([A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z_][A-Za-z0-9_-]*\.py)$"
+MLFLOW = "mlflow"
 NO_MODEL = "none"  # the word, and the kind of scorer that stands for it
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
 
@@ -107,15 +108,15 @@ class Model(StrictModel):
         AfterValidator(_kind),
         Field(
             description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, lightgbm, "
-            "xgboost, catboost, python, …, or a file of the workspace, scorers/….py",
+            "xgboost, catboost, mlflow, python, …, or a file of the workspace, scorers/….py",
             json_schema_extra={"pattern": KIND},
         ),
     ] = "auto"
     path: Annotated[
         FilePath | None,
         Field(
-            description="the model file, relative to the workspace; an .onnx file for kind auto; none where "
-            "a workspace's scorer holds its formula"
+            description="the model file, relative to the workspace; an .onnx file for kind auto, a folder "
+            "for kind mlflow; none where a workspace's scorer holds its formula"
         ),
     ] = None
     champion: Annotated[
@@ -142,6 +143,19 @@ class Model(StrictModel):
     sha256: Annotated[
         Annotated[str, shaped(r"^[0-9a-f]{64}$", "a sha256, 64 digits 0-9 a-f")] | None,
         Field(description="a pin: another file at this path is an error"),
+    ] = None
+    allow_pickle: Annotated[
+        bool,
+        Field(
+            description="true: code and pickles in the folder of kind mlflow may run, those of sha256 alone"
+        ),
+    ] = False
+    python: Annotated[
+        FilePath | None,
+        Field(
+            description="the Python that scores a model of kind mlflow in a process of its own, an absolute "
+            "path: of an environment with mlflow, pyarrow and the model's libraries; default: our own"
+        ),
     ] = None
     made_by: Annotated[
         Text | None,
@@ -204,6 +218,7 @@ class Model(StrictModel):
                 "kind python takes entry: module:function of an installed package, and path where that "
                 "scores a model file",
             )
+        self._check_mlflow()
         if self.in_workspace and self.entry is not None:
             raise Misplaced(("entry",), f"kind {self.kind} is the function; leave entry out")
         if self.takes_path and (self.file is None or self.entry is not None):
@@ -213,6 +228,16 @@ class Model(StrictModel):
     def _check_alone(self) -> None:
         if self.model_fields_set > {"kind", "outputs"} or self.outputs:
             raise Misplaced(("kind",), "a job without a model has the word alone: `model: none`")
+
+    def _check_mlflow(self) -> None:
+        for key in ("allow_pickle", "python"):
+            if getattr(self, key) and self.kind != MLFLOW:
+                raise Misplaced((key,), f"is of kind {MLFLOW} alone; the kind is {self.kind}")
+        if self.python and not PurePosixPath(self.python).is_absolute():
+            raise Misplaced(
+                ("python",),
+                f"{self.python!r} is not allowed: the absolute path of a Python, /opt/env/bin/python",
+            )
 
     def _check_champion(self) -> None:
         if self.path is not None and self.champion is not None:
@@ -230,6 +255,11 @@ class Model(StrictModel):
     def is_none(self) -> bool:
         """Whether there is none: the rows of the features go through as they are, and SQL decides."""
         return self.kind == NO_MODEL
+
+    @property
+    def trusted(self) -> str:
+        """The sha256 of the model whose code and pickles may run; empty if that of none may."""
+        return (self.sha256 or "") if self.allow_pickle else ""
 
     @property
     def in_workspace(self) -> bool:

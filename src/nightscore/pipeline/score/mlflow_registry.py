@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nightscore.common import Broken, NotYet, Workspace, first_line
-from nightscore.job import REGISTRY_URI, URI_FORMS
+from nightscore.job import MLFLOW, REGISTRY_URI, URI_FORMS
 from nightscore.scorers import ModelError, external_files, refuse_outside
 from nightscore.store import model_cache
 
@@ -42,9 +42,15 @@ def fetch_model(workspace: Workspace, name: str, kind: str) -> NamedModel:
     Raises:
         NotYet: the registry can't be reached.
         Broken: it has no such model, version or alias; the version has not exactly one model file (.onnx
-            for the kinds that read that alone); the copy here has been changed; or MLflow is not installed.
+            for the kinds that read that alone); the copy here has been changed; MLflow is not installed; or
+            the kind takes a folder, which is none of a registry's files.
     """
     match = REGISTRY_URI.fullmatch(name)
+    if match and kind == MLFLOW:
+        raise Broken(
+            f"{name}: kind {MLFLOW} takes a folder of the workspace; to have it there:  mlflow artifacts "
+            f"download -u {name} -d data/models/{match[1]}"
+        )
     if match is None:
         if name.startswith("models:"):
             raise Broken(f"{name!r} names no model of a registry; {URI_FORMS}")

@@ -1,17 +1,18 @@
 """The model of a job, opened from its hashed bytes by one of its variants."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from nightscore.common import Broken, NotYet, Workspace
-from nightscore.job import Job
+from nightscore.job import MLFLOW, Job
 from nightscore.pipeline.score.mlflow_registry import fetch_model
 from nightscore.pipeline.score.time_limit import timed
 from nightscore.scorers import (
     NO_MODEL,
+    OF_MODEL,
     ChunkError,
     ContractError,
     ModelChangedError,
@@ -28,11 +29,12 @@ from nightscore.scorers import (
     open_scorer,
     plain_variant_of,
     read_model,
+    read_model_folder,
     read_python_model,
     read_scorer_file,
     variants_of_kind,
 )
-from nightscore.store import Plan, fetched
+from nightscore.store import Plan, fetched, fetched_folder
 
 Opening = Callable[[Job, str, str, Variant, str], Scorer]  # as `open_cached_scorer`
 
@@ -52,6 +54,11 @@ class OpenModel:
     scorer: Scorer
     uri: str = ""
     version: str = ""
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """Package -> version of what computes this model, where its kind alone does not say it."""
+        return _libraries(self.scorer)
 
 
 def open_job_model(
@@ -186,13 +193,31 @@ def open_planned_scorer(job: Job, plan: Plan) -> Scorer:
     if plan.tuned:
         path, sha256 = plan.tuned.path, plan.tuned.sha256
     try:
-        return open_cached_scorer(job, path, sha256, plan.variant, plan.code)
+        scorer = open_cached_scorer(job, path, sha256, plan.variant, plan.code)
     except ModelChangedError as error:
         raise NotYet(str(error)) from error
     except ModelError as error:
         raise Broken(
             f"job {job.name}, day {plan.day}: this worker can't score as planned ({plan.variant}): {error}"
         ) from error
+    _refuse_other_libraries(job, plan, _libraries(scorer))
+    return scorer
+
+
+def _libraries(scorer: Scorer) -> Mapping[str, str]:
+    found: Mapping[str, str] = getattr(scorer, "libraries", {})
+    return found
+
+
+def _refuse_other_libraries(job: Job, plan: Plan, here: Mapping[str, str]) -> None:
+    """Hold the libraries of a model's own process to those of the plan; this process's are held elsewhere."""
+    for name, found in here.items():
+        if name.startswith(OF_MODEL) and plan.versions.get(name) != found:
+            raise NotYet(
+                f"job {job.name}, day {plan.day}: planned with {name.removeprefix(OF_MODEL)} "
+                f"{plan.versions.get(name, 'of no version')}, and model.python has {found} here; plan again "
+                "here (run the day again), or install the same versions wherever it is run"
+            )
 
 
 def reference_scorer(job: Job, plan: Plan) -> Scorer:
@@ -232,8 +257,9 @@ def _opening(
     planned_code = now and (code or now)
     columns = tuple(model.columns) if model.columns else None
     named = OutputNames(
-        tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override
-    )
+        tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override,
+        model.python or "", model.trusted,
+    )  # fmt: skip
     return source, sha256, named, variant, planned_code
 
 
@@ -263,8 +289,16 @@ class ModelSource:
             return read_python_model(self.name)
         if self.kind == NO_MODEL.name:
             return NO_MODEL
+        if self.kind == MLFLOW:
+            return self._read_folder()
         path = fetched(self.workspace, self.workspace.resolve(self.name))
         return read_model(path, self.workspace.relative(path), functools.partial(fetched, self.workspace))
+
+    def _read_folder(self) -> ModelFile:
+        folder = self.workspace.resolve(self.name)
+        return read_model_folder(
+            folder, self.workspace.relative(folder), fetched_folder(self.workspace, folder)
+        )
 
     def refuse_changed(self, code: str) -> ScorerFile | None:
         """The workspace's file that the kind is, if it is one.
@@ -293,12 +327,14 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class OutputNames:
-    """The names of a model's outputs, and of its matrix's columns."""
+    """The names of a model's outputs and of its matrix's columns, and how else job.yaml has it opened."""
 
     outputs: tuple[tuple[str, str], ...]
     columns: tuple[str, ...] | None
     columns_override: bool = False
     max_length_override: bool = False
+    python: str = ""
+    trusted: str = ""
 
 
 def close_models() -> None:
@@ -316,7 +352,7 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
         raise ModelChangedError(_changed(file, sha256))
     options = Options(
         dict(named.outputs), named.columns, variant.device, variant.threads,
-        named.columns_override, named.max_length_override, source.entry,
+        named.columns_override, named.max_length_override, source.entry, named.python, named.trusted,
     )  # fmt: skip
     # There is no model file besides the scorer's own.
     is_formula = scorer is not None and source.name == source.kind

@@ -5,7 +5,7 @@ The verdict is kept on this machine by the hash of all that it depends on, so th
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,7 +47,8 @@ def hold_to_training(
     if files is None or expected is None:
         return None
     cause = files.cause
-    path = _verdict_path(job, opened.sha256, opened.code, opened.device, cause)
+    versions = {**library_versions(job.spec.model.kind), **opened.libraries}
+    path = _verdict_path(job, opened.sha256, [versions, opened.code], opened.device, cause)
     if kept and (verdict := _read_verdict(path, cause)):
         return verdict
     case = read_case(job, expected, files, opened.scorer.signature)
@@ -64,7 +65,7 @@ def keep_verdict(job: Job, plan: Plan) -> None:
     held = plan.training
     if held is None or not held.rows:
         return
-    path = _verdict_path(job, plan.model_sha256, plan.code, plan.device, held)
+    path = _verdict_path(job, plan.model_sha256, [plan.versions, plan.code], plan.device, held)
     if not path.exists():
         kept = {"rows": held.rows, "difference": held.difference, "little": held.little}
         choices.record(path, json.dumps(kept))
@@ -80,8 +81,10 @@ def _read_verdict(path: Path, cause: HeldToTraining) -> HeldToTraining | None:
         return None
 
 
-def _verdict_path(job: Job, model_sha256: str, code: str, device: str, held: HeldToTraining) -> Path:
-    """The file of a verdict, named by a hash of all that it depends on."""
+def _verdict_path(
+    job: Job, model_sha256: str, code: Sequence[Mapping[str, str] | str], device: str, held: HeldToTraining
+) -> Path:
+    """The file of a verdict, named by a hash of all that it depends on; `code` are libraries and our own."""
     model, scoring = job.spec.model, job.spec.scoring
     made = (
         [binding.features_select(job), job.macros, job.params()]
@@ -92,7 +95,7 @@ def _verdict_path(job: Job, model_sha256: str, code: str, device: str, held: Hel
         FORM, held.sha256, model.expected.tolerance if model.expected else 0,
         [model.kind, str(plain_variant_of(model.kind, device)), dict(model.outputs), model.columns],
         [dict(scoring.features_null), job.spec.policy.value_lost, job.spec.key, made],
-        dataclasses.asdict(read_hardware()), [library_versions(job.spec.model.kind), code],
+        dataclasses.asdict(read_hardware()), code,
     ]  # fmt: skip
     name = f"{model_sha256[:12]}-{json_digest(model_sha256, causes)[:12]}.training"
     return job.workspace.choices / name

@@ -20,12 +20,16 @@ class ModelFile:
     or, where they are too large for that, in `beside`, by the names that the graph has for their files. Then
     `sha256` is of all files, what `(sha256sum < m.onnx; sha256sum m.onnx.data …) | sha256sum` says in the
     model's folder, the others in the order of their names.
+
+    Of a model that is a folder (model_folder.py) `folder` has its files by their paths in it, and `data` is
+    the one that scores.
     """
 
     name: str
     sha256: str
     data: bytes = field(repr=False)
     beside: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    folder: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:

@@ -253,3 +253,23 @@ def fetched(workspace: Workspace, path: Path) -> Path:
         else:
             open_bucket(tree.root).forget(path)  # else a model that was taken away would go on scoring
     return path
+
+
+def fetched_folder(workspace: Workspace, folder: Path) -> list[Path]:
+    """All files below a folder of `Workspace.resolve`, on this machine now; none where it is no folder."""
+    tree = tree_of(workspace, folder)
+    files = list(_files_below(tree, folder))
+    tree.fetch(files)
+    return files
+
+
+def _files_below(tree: Tree, folder: Path) -> Iterator[Path]:
+    try:
+        entries = tree.entries(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(tree, Path(entry.path))
+        else:
+            yield Path(entry.path)
