@@ -1,7 +1,7 @@
 """What every scorer keeps to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -48,7 +48,8 @@ class Options:
     says that they are meant, though the model's own list is another; `max_length_override` that the
     metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute,
     `threads` how many threads one call of `score` may use. `entry` is the function that scores a model file,
-    of kind python.
+    of kind python. `settings` is what the job says of what goes before and after the model, of the kinds that
+    have such: of text `pooling`, `normalize` and `max_length`, of image what `ImageSettings` has.
     """
 
     outputs: Mapping[str, str]
@@ -58,6 +59,7 @@ class Options:
     columns_override: bool = False
     max_length_override: bool = False
     entry: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Scorer(Protocol):

@@ -99,6 +99,21 @@ def _kind(value: str) -> str:
     return value
 
 
+class TextModel(StrictModel):
+    """What goes before and after a model of texts; what its own files say may not be contradicted."""
+
+    pooling: Annotated[
+        Literal["mean", "cls", "none"] | None,
+        Field(description="how the rows of a text's tokens become one: their mean, or the first one's"),
+    ] = None
+    normalize: Annotated[bool | None, Field(description="whether an embedding is divided by its length")] = (
+        None
+    )
+    max_length: Annotated[
+        int | None, Field(ge=1, le=1_000_000, description="the most tokens of a text, special ones included")
+    ] = None
+
+
 class Model(StrictModel):
     """The model, and how its inputs and outputs are named."""
 
@@ -164,6 +179,12 @@ class Model(StrictModel):
             "tokenizer says another"
         ),
     ] = False
+    text: Annotated[
+        TextModel | None,
+        Field(
+            description="of kind text: what goes before and after the model, where its files do not say it"
+        ),
+    ] = None
     expected: Annotated[
         Expected | None,
         Field(
@@ -187,6 +208,12 @@ class Model(StrictModel):
             json_schema_extra={"minProperties": 1},
         ),
     ]
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> "Model":
+        if self.text is not None and self.kind != "text":
+            raise Misplaced(("text",), f"stands beside kind: text; the kind is {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _file_or_function(self) -> "Model":
@@ -225,6 +252,11 @@ class Model(StrictModel):
         check_model_names("champion", [self.champion])
         check_model_names(CHALLENGERS, self.challengers)
         challenger_names(self.challengers)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of what goes before and after the model, of the kinds that have such."""
+        return self.text.model_dump(mode="json", exclude_none=True) if self.text else {}
 
     @property
     def is_none(self) -> bool:

@@ -1,6 +1,7 @@
 """The model of a job, opened from its hashed bytes by one of its variants."""
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -232,8 +233,9 @@ def _opening(
     planned_code = now and (code or now)
     columns = tuple(model.columns) if model.columns else None
     named = OutputNames(
-        tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override
-    )
+        tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override,
+        json.dumps(model.settings, sort_keys=True),
+    )  # fmt: skip
     return source, sha256, named, variant, planned_code
 
 
@@ -293,12 +295,13 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class OutputNames:
-    """The names of a model's outputs, and of its matrix's columns."""
+    """The names of a model's outputs, and of its matrix's columns; the `settings` of `Options` as JSON."""
 
     outputs: tuple[tuple[str, str], ...]
     columns: tuple[str, ...] | None
     columns_override: bool = False
     max_length_override: bool = False
+    settings: str = "{}"
 
 
 def close_models() -> None:
@@ -317,6 +320,7 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
     options = Options(
         dict(named.outputs), named.columns, variant.device, variant.threads,
         named.columns_override, named.max_length_override, source.entry,
+        json.loads(named.settings),
     )  # fmt: skip
     # There is no model file besides the scorer's own.
     is_formula = scorer is not None and source.name == source.kind
