@@ -102,7 +102,7 @@ lock: ## resolve the dependencies again (needs uv)
 	  --custom-compile-command "make lock"
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
-	uv pip compile pyproject.toml --extra airflow --extra objects --extra postgres --extra report --extra text \
+	uv pip compile pyproject.toml --extra airflow --extra objects --extra postgres --extra report --extra text --extra image \
 	  -c requirements/airflow.lock -c requirements/test.lock --universal --python-version 3.11 --generate-hashes -q \
 	  -o requirements/deploy.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \

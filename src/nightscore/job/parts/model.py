@@ -114,6 +114,37 @@ class TextModel(StrictModel):
     ] = None
 
 
+Pixels = Annotated[int, Field(ge=1, le=10_000)]
+Size = Annotated[list[Pixels], Field(min_length=2, max_length=2)]
+OfColours = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=3)]
+
+
+class ImageModel(StrictModel):
+    """Steps before a model of images; what its preprocessor_config.json says may not be contradicted."""
+
+    colour: Annotated[
+        Literal["rgb", "grey"] | None, Field(description="of the pixels that the model takes; default: rgb")
+    ] = None
+    resize: Annotated[
+        Pixels | Size | None, Field(description="[height, width], or the shorter edge, before a crop")
+    ] = None
+    resample: Annotated[
+        Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] | None,
+        Field(description="the filter of Pillow that resizes; default: bilinear"),
+    ] = None
+    crop: Annotated[Size | None, Field(description="[height, width] of the middle")] = None
+    scale: Annotated[
+        Literal["1/255"] | Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(description="by what pixels of 0 to 255 are multiplied: 1/255, or a number"),
+    ] = None
+    mean: Annotated[OfColours | None, Field(description="what is then subtracted, a number a colour")] = None
+    std: Annotated[OfColours | None, Field(description="what it is divided by, a number a colour")] = None
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None,
+        Field(description="colours before or after height and width; default: as the model's shape says"),
+    ] = None
+
+
 class Model(StrictModel):
     """The model, and how its inputs and outputs are named."""
 
@@ -121,8 +152,8 @@ class Model(StrictModel):
         str,
         AfterValidator(_kind),
         Field(
-            description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, lightgbm, "
-            "xgboost, catboost, python, …, or a file of the workspace, scorers/….py",
+            description="auto (.onnx, the fastest way that is right), onnx, text, image, trees, topk, "
+            "lightgbm, xgboost, catboost, python, …, or a file of the workspace, scorers/….py",
             json_schema_extra={"pattern": KIND},
         ),
     ] = "auto"
@@ -185,6 +216,10 @@ class Model(StrictModel):
             description="of kind text: what goes before and after the model, where its files do not say it"
         ),
     ] = None
+    image: Annotated[
+        ImageModel | None,
+        Field(description="of kind image: the steps before the model, where its files do not say them"),
+    ] = None
     expected: Annotated[
         Expected | None,
         Field(
@@ -211,8 +246,9 @@ class Model(StrictModel):
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> "Model":
-        if self.text is not None and self.kind != "text":
-            raise Misplaced(("text",), f"stands beside kind: text; the kind is {self.kind}")
+        for key, said in (("text", self.text), ("image", self.image)):
+            if said is not None and self.kind != key:
+                raise Misplaced((key,), f"stands beside kind: {key}; the kind is {self.kind}")
         return self
 
     @model_validator(mode="after")
@@ -256,7 +292,8 @@ class Model(StrictModel):
     @property
     def settings(self) -> dict[str, Any]:
         """What is said of what goes before and after the model, of the kinds that have such."""
-        return self.text.model_dump(mode="json", exclude_none=True) if self.text else {}
+        said = self.text or self.image
+        return said.model_dump(mode="json", exclude_none=True) if said else {}
 
     @property
     def is_none(self) -> bool:
