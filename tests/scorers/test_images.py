@@ -116,6 +116,12 @@ def test_steps_are_pillow_and_numpy(layout: str, resample: str) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_colours_in_the_order_of_opencv() -> None:
+    """Blue first: the same pixels, read backwards."""
+    wanted = np.asarray(photo())[..., ::-1]
+    np.testing.assert_array_equal(pixels(PNG, ImageSettings(colour="bgr")), wanted)
+
+
 @pytest.mark.parametrize("turned", range(1, 9))
 @pytest.mark.sample(8)
 def test_an_image_is_turned_upright(turned: int) -> None:

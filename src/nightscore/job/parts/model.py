@@ -123,7 +123,8 @@ class ImageModel(StrictModel):
     """Steps before a model of images; what its preprocessor_config.json says may not be contradicted."""
 
     colour: Annotated[
-        Literal["rgb", "grey"] | None, Field(description="of the pixels that the model takes; default: rgb")
+        Literal["rgb", "bgr", "grey"] | None,
+        Field(description="of the pixels that the model takes; bgr is OpenCV's order; default: rgb"),
     ] = None
     resize: Annotated[
         Pixels | Size | None, Field(description="[height, width], or the shorter edge, before a crop")

@@ -19,7 +19,7 @@ MOST_PIXELS = (
     80_000_000  # of an image, or of what resizing makes of it: 240 MB; more is an attack or a mistake
 )
 OPAQUE = (255, 255)  # the least and the most of an alpha channel through which nothing shines
-MODES = {"rgb": "RGB", "grey": "L"}
+MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -56,7 +56,8 @@ def pixels(data: bytes, settings: ImageSettings) -> Pixels:
         raise ChunkError(f"is damaged: {error}") from error
     image = _coloured(image, MODES[settings.colour])
     image = _cropped(_resized(image, settings), settings)
-    return np.asarray(image, np.uint8).reshape(image.height, image.width, settings.colours)
+    found = np.asarray(image, np.uint8).reshape(image.height, image.width, settings.colours)
+    return found[..., ::-1] if settings.colour == "bgr" else found
 
 
 def _opened(data: bytes) -> Any:
