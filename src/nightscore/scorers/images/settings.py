@@ -25,8 +25,9 @@ class ImageSettings:
     """Steps in their order; None where there is none.
 
     `colour` is rgb, bgr (OpenCV's order) or grey. `resize` is [height, width], or one number, to which the
-    shorter edge is made; `resample` is a filter of Pillow. `crop` is [height, width] of the middle. A pixel of
-    0 to 255 is multiplied by `scale`; of that `mean` is subtracted, and it is divided by `std`, a number a colour.
+    shorter edge is made; `resample` is a filter of Pillow. `crop` is [height, width] of the middle. A pixel
+    of 0 to 255 is multiplied by `scale`; of that `mean` is subtracted, and it is divided by `std`, a number a
+    colour.
     `layout` is nchw or nhwc, None: as the model's shape says.
     """
 
