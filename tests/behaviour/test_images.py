@@ -97,7 +97,6 @@ def truth() -> np.ndarray:
     return np.asarray(found)
 
 
-@pytest.mark.disk_only("the images are values of an input, which other tests read in a bucket")
 def test_a_night_of_images_is_what_the_network_gives(fresh: Build) -> None:
     """Every digit, in the published tables; the day is verified, and a second run is none."""
     root = scans(fresh)
@@ -112,7 +111,6 @@ def test_a_night_of_images_is_what_the_network_gives(fresh: Build) -> None:
     assert run(load("mini", root), DAY).status == "unchanged"
 
 
-@pytest.mark.disk_only("the images are values of an input, which other tests read in a bucket")
 def test_bad_images_are_rejects_with_their_reasons(fresh: Build) -> None:
     """Truncated, no image, of another size: never a score; without the policy nothing is published."""
     bad = {7: png(np.zeros((8, 8)))[:-30], 100: b"no image", 299: png(np.zeros((9, 8)))}
@@ -131,7 +129,6 @@ def test_bad_images_are_rejects_with_their_reasons(fresh: Build) -> None:
         run(load("mini", root), DAY)
 
 
-@pytest.mark.disk_only("the folder's files are fetched as weights beside a model are (test_weights_beside)")
 def test_a_night_by_a_folder_of_texts(fresh: Build) -> None:
     """The embeddings are those of the folder; another file in it is another day, another word is refused."""
     texts = descriptions()[:50]
