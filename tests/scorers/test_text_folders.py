@@ -141,6 +141,10 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
     "not normalized": ({}, {"normalize": False}, "model.text.normalize is false, .* say true; leave it out"),
     "another length": ({}, {"max_length": 8}, "max_length is 8, and .* say 16; .*max_length_override"),
     "nothing said": (NO_MODULES, {}, "has a row a token, and nothing is said of .* say model.text.pooling"),
+    "no length": (
+        {"sentence_bert_config.json": None, "config.json": None, "tokenizer_config.json": None}, {},
+        "its folder has max_length '';.* say model.text.max_length",
+    ),
     "none": (NO_MODULES, {"pooling": "none"}, "has a row a token, and none is said"),
     "another module": (
         {"modules.json": [*SENTENCE["modules.json"], {"type": "sentence_transformers.models.Dense"}]}, {},
@@ -158,7 +162,7 @@ WRONG: dict[str, tuple[Any, Any, str]] = {
 
 
 @pytest.mark.parametrize(("files", "said", "message"), WRONG.values(), ids=WRONG.keys())
-@pytest.mark.sample(9)
+@pytest.mark.sample(10)
 def test_what_differs_is_refused_with_both(folder: Build, files: Any, said: Any, message: str) -> None:
     """Never another embedding quietly."""
     with pytest.raises(ModelError, match=message):

@@ -41,6 +41,7 @@ from nightscore.scorers.texts.settings import (
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")
 ALLOWED = {*NEEDED, "token_type_ids"}
+SAY_LENGTH = ": say model.text.max_length, as the model was trained"
 METADATA, FOLDER = "its metadata", "its folder"  # where a model says how texts become tokens
 
 Ints = npt.NDArray[np.int64]
@@ -159,6 +160,11 @@ class Said(NamedTuple):
     max_length: str
     place: str
 
+    @property
+    def key(self) -> str:
+        """What the tokenizer is called there."""
+        return f"name {TOKENIZER}" if self.place == FOLDER else "key 'tokenizer'"
+
 
 def _said(session: Session, model: ModelFile, settings: TextSettings) -> Said:
     """What says how texts are cut into tokens: the files of the model's folder, or its metadata."""
@@ -186,14 +192,14 @@ def _tokenizer(session: Session, said: Said, options: Options) -> Any:
     if not (said.max_length.isdecimal() and int(said.max_length) > 0):
         raise ModelError(
             f"{session.name}: {said.place} has max_length {said.max_length!r}; kind text needs the most "
-            "tokens that a text may have"
+            f"tokens that a text may have{SAY_LENGTH if said.place == FOLDER else ''}"
         )
     try:
         tokenizer = Tokenizer.from_str(said.tokenizer)
         tokenizer.no_padding()
     except Exception as error:  # the library raises Exception itself
         raise ModelError(
-            f"{session.name}: {said.place} has no tokenizer under the key 'tokenizer', in the JSON of the "
+            f"{session.name}: {said.place} has no tokenizer under the {said.key}, in the JSON of the "
             f"package tokenizers: {error}"
         ) from error
     own = tokenizer.truncation or {}
