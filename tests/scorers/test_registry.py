@@ -107,7 +107,8 @@ def test_a_kind_that_is_not_there_suggests_the_nearest(packages: Path) -> None:
     with pytest.raises(ModelError, match=r"unknown kind of scorer 'linnear'; did you mean linear\?"):
         open_scorer("linnear", model, Options({}))
     with pytest.raises(
-        ModelError, match=r"unknown kind of scorer 'xyz'; kinds here: onnx, text, trees, topk, lightgbm, "
+        ModelError,
+        match=r"unknown kind of scorer 'xyz'; kinds here: onnx, image, text, trees, topk, lightgbm, ",
     ):
         open_scorer("xyz", model, Options({}))
     with pytest.raises(

@@ -18,7 +18,7 @@ from nightscore.scorers.errors import ChunkError, MissingValueError, ModelError
 from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.registry import open_scorer
 from nightscore.scorers.testing import check_scorer
-from nightscore.scorers.text import BATCH_TOKENS, TextScorer
+from nightscore.scorers.texts.scorer import BATCH_TOKENS, TextScorer
 from tests.scorers.models import file as plain_file
 from tests.scorers.models import floats, mlp
 from tests.scorers.texts import (

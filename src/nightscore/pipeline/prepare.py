@@ -184,7 +184,7 @@ def with_pieces(job: Job, plan: Plan, source: Sequence[InputFile]) -> Plan:
     maker = json_digest(
         plan.fingerprint, plan.versions, plan.chunk_rows, dataclasses.asdict(plan.variant), *tuned
     )
-    smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind == "text" else SMALLEST_PIECE
+    smallest = SMALLEST_PIECE_OF_TEXTS if plan.variant.kind in ("text", "image") else SMALLEST_PIECE
     asked = job.spec.scoring.piece_rows
     pieces = cut_pieces(source, maker, plan.limit, smallest, None if asked == "auto" else asked)
     return dataclasses.replace(plan, pieces=pieces)

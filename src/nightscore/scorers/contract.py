@@ -1,7 +1,7 @@
 """What every scorer keeps to."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -49,7 +49,9 @@ class Options:
     metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute,
     `threads` how many threads one call of `score` may use. `entry` is the function that scores a model file,
     of kind python. `python` is the interpreter of a model that is scored in a process of its own (empty: this
-    one), and `trusted` the sha256 of the one whose pickles and code may run.
+    one), and `trusted` the sha256 of the one whose pickles and code may run. `settings` is what the job says
+    of what goes before and after the model, of the kinds that have such: of text `pooling`, `normalize` and
+    `max_length`, of image what `ImageSettings` has.
     """
 
     outputs: Mapping[str, str]
@@ -61,6 +63,7 @@ class Options:
     entry: str = ""
     python: str = ""
     trusted: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Scorer(Protocol):

@@ -33,7 +33,8 @@ GROUP = "nightscore.scorers"
 FOLDER = "scorers"  # of a workspace
 BUILT_IN_KINDS = {
     "onnx": "nightscore.scorers.onnx.scorer:open_onnx",
-    "text": "nightscore.scorers.text:open_text",
+    "image": "nightscore.scorers.images.scorer:open_image",
+    "text": "nightscore.scorers.texts.scorer:open_text",
     "trees": "nightscore.scorers.trees:open_trees",
     "topk": "nightscore.scorers.topk:open_topk",
     "lightgbm": "nightscore.scorers.boosters.lightgbm:open_lightgbm",

@@ -127,7 +127,7 @@ def build_material(
     model = job.spec.model
     options = Options(
         _graph_outputs(workload), model.columns, plan.variant.device, plan.variant.threads,
-        model.columns_override, model.max_length_override,
+        model.columns_override, model.max_length_override, settings=model.settings,
     )  # fmt: skip
     feeds = tuple(_feeds(scorer, rows))
     return Material(

@@ -100,6 +100,53 @@ def _kind(value: str) -> str:
     return value
 
 
+class TextModel(StrictModel):
+    """What goes before and after a model of texts; what its own files say may not be contradicted."""
+
+    pooling: Annotated[
+        Literal["mean", "cls", "none"] | None,
+        Field(description="how the rows of a text's tokens become one: their mean, or the first one's"),
+    ] = None
+    normalize: Annotated[bool | None, Field(description="whether an embedding is divided by its length")] = (
+        None
+    )
+    max_length: Annotated[
+        int | None, Field(ge=1, le=1_000_000, description="the most tokens of a text, special ones included")
+    ] = None
+
+
+Pixels = Annotated[int, Field(ge=1, le=10_000)]
+Size = Annotated[list[Pixels], Field(min_length=2, max_length=2)]
+OfColours = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=3)]
+
+
+class ImageModel(StrictModel):
+    """Steps before a model of images; what its preprocessor_config.json says may not be contradicted."""
+
+    colour: Annotated[
+        Literal["rgb", "bgr", "grey"] | None,
+        Field(description="of the pixels that the model takes; bgr is OpenCV's order; default: rgb"),
+    ] = None
+    resize: Annotated[
+        Pixels | Size | None, Field(description="[height, width], or the shorter edge, before a crop")
+    ] = None
+    resample: Annotated[
+        Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] | None,
+        Field(description="the filter of Pillow that resizes; default: bilinear"),
+    ] = None
+    crop: Annotated[Size | None, Field(description="[height, width] of the middle")] = None
+    scale: Annotated[
+        Literal["1/255"] | Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(description="by what pixels of 0 to 255 are multiplied: 1/255, or a number"),
+    ] = None
+    mean: Annotated[OfColours | None, Field(description="what is then subtracted, a number a colour")] = None
+    std: Annotated[OfColours | None, Field(description="what it is divided by, a number a colour")] = None
+    layout: Annotated[
+        Literal["nchw", "nhwc"] | None,
+        Field(description="colours before or after height and width; default: as the model's shape says"),
+    ] = None
+
+
 class Model(StrictModel):
     """The model, and how its inputs and outputs are named."""
 
@@ -107,8 +154,8 @@ class Model(StrictModel):
         str,
         AfterValidator(_kind),
         Field(
-            description="auto (.onnx, the fastest way that is right), onnx, text, trees, topk, lightgbm, "
-            "xgboost, catboost, mlflow, python, …, or a file of the workspace, scorers/….py",
+            description="auto (.onnx, the fastest way that is right), onnx, text, image, trees, topk, "
+            "lightgbm, xgboost, catboost, mlflow, python, …, or a file of the workspace, scorers/….py",
             json_schema_extra={"pattern": KIND},
         ),
     ] = "auto"
@@ -178,6 +225,16 @@ class Model(StrictModel):
             "tokenizer says another"
         ),
     ] = False
+    text: Annotated[
+        TextModel | None,
+        Field(
+            description="of kind text: what goes before and after the model, where its files do not say it"
+        ),
+    ] = None
+    image: Annotated[
+        ImageModel | None,
+        Field(description="of kind image: the steps before the model, where its files do not say them"),
+    ] = None
     expected: Annotated[
         Expected | None,
         Field(
@@ -201,6 +258,13 @@ class Model(StrictModel):
             json_schema_extra={"minProperties": 1},
         ),
     ]
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> "Model":
+        for key, said in (("text", self.text), ("image", self.image)):
+            if said is not None and self.kind != key:
+                raise Misplaced((key,), f"stands beside kind: {key}; the kind is {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _file_or_function(self) -> "Model":
@@ -250,6 +314,12 @@ class Model(StrictModel):
         check_model_names("champion", [self.champion])
         check_model_names(CHALLENGERS, self.challengers)
         challenger_names(self.challengers)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is said of what goes before and after the model, of the kinds that have such."""
+        said = self.text or self.image
+        return said.model_dump(mode="json", exclude_none=True) if said else {}
 
     @property
     def is_none(self) -> bool:

@@ -1,6 +1,7 @@
 """The model of a job, opened from its hashed bytes by one of its variants."""
 
 import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -259,6 +260,7 @@ def _opening(
     named = OutputNames(
         tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override,
         model.python or "", model.trusted,
+        json.dumps(model.settings, sort_keys=True),
     )  # fmt: skip
     return source, sha256, named, variant, planned_code
 
@@ -327,7 +329,10 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class OutputNames:
-    """The names of a model's outputs and of its matrix's columns, and how else job.yaml has it opened."""
+    """The names of a model's outputs and of its matrix's columns, and how else job.yaml has it opened.
+
+    `settings` are those of `Options` as JSON.
+    """
 
     outputs: tuple[tuple[str, str], ...]
     columns: tuple[str, ...] | None
@@ -335,6 +340,7 @@ class OutputNames:
     max_length_override: bool = False
     python: str = ""
     trusted: str = ""
+    settings: str = "{}"
 
 
 def close_models() -> None:
@@ -353,6 +359,7 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
     options = Options(
         dict(named.outputs), named.columns, variant.device, variant.threads,
         named.columns_override, named.max_length_override, source.entry, named.python, named.trusted,
+        json.loads(named.settings),
     )  # fmt: skip
     # There is no model file besides the scorer's own.
     is_formula = scorer is not None and source.name == source.kind

@@ -8,6 +8,7 @@ from pathlib import Path
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.exporters import mend
 from nightscore.scorers.files.graph_file import external_files, plain_graph, refuse_outside
+from nightscore.scorers.files.graph_folder import files_about, graph_of
 
 GRAPH = ".onnx"
 
@@ -23,6 +24,8 @@ class ModelFile:
 
     Of a model that is a folder (model_folder.py) `folder` has its files by their paths in it, and `data` is
     the one that scores.
+    `about` are the files around a graph that say what goes before and after it (graph_folder.py), by their
+    names in its folder; `sha256` is then of them, too, in the same way.
     """
 
     name: str
@@ -30,6 +33,7 @@ class ModelFile:
     data: bytes = field(repr=False)
     beside: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     folder: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    about: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -38,14 +42,15 @@ class ModelFile:
 
 
 def read_model(path: Path, name: str, fetch: Callable[[Path], Path] = Path) -> ModelFile:
-    """The model in a file; `name` is what errors and receipts call it.
+    """The model in a file, or in a folder of Hugging Face's; `name` is what errors and receipts call it.
 
     `fetch` brings a file that lies beside the model onto this machine, where it is not; default: it is.
 
     Raises:
         ModelError: the file can't be read, or is empty; or weights beside it are missing, fewer than the
-            graph says, or outside of its folder.
+            graph says, or outside of its folder; or a folder has no graph, or several.
     """
+    named, path = path, graph_of(path, name, fetch)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -57,7 +62,8 @@ def read_model(path: Path, name: str, fetch: Callable[[Path], Path] = Path) -> M
         return ModelFile(name, sha256, data)
     files = {other: _read_beside(path, name, other, fetch) for other in external_files(data)}
     graph = plain_graph(name, data, files)
-    return ModelFile(name, _sha256_of_all(sha256, files), graph.data, graph.beside)
+    about = files_about(path, data, named, fetch)
+    return ModelFile(name, _sha256_of_all(sha256, {**files, **about}), graph.data, graph.beside, about)
 
 
 def _read_beside(path: Path, name: str, location: str, fetch: Callable[[Path], Path]) -> bytes:

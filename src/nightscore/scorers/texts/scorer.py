@@ -1,7 +1,8 @@
 """Texts -> embeddings, or the scores of classes: an ONNX model behind the tokenizer that it was trained with.
 
-One .onnx file is the whole model. It takes `input_ids` and `attention_mask`, and `token_type_ids` if it needs
-them, int64 [batch, sequence]; in its metadata lie
+One .onnx file is the whole model, or a Hugging Face folder is (files/graph_folder.py, settings.py). The graph
+takes `input_ids` and `attention_mask`, and `token_type_ids` if it needs them, int64 [batch, sequence]; in its
+metadata lie, where no folder says them,
 
     tokenizer    the tokenizer, in the JSON of Hugging Face's `tokenizers`
     max_length   the most tokens of a text, special ones included; what is longer is cut
@@ -17,7 +18,7 @@ embedding of length 1, measured: a product of matrices is not added up alike for
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +29,20 @@ from nightscore.scorers.errors import MissingValueError, ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.session import Session
 from nightscore.scorers.outputs import refuse_other_columns
+from nightscore.scorers.texts.pooling import with_pooling
+from nightscore.scorers.texts.settings import (
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    TextSettings,
+    read_json,
+    text_settings,
+)
 
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")
 ALLOWED = {*NEEDED, "token_type_ids"}
+SAY_LENGTH = ": say model.text.max_length, as the model was trained"
+METADATA, FOLDER = "its metadata", "its folder"  # where a model says how texts become tokens
 
 Ints = npt.NDArray[np.int64]
 
@@ -46,10 +57,13 @@ class TextScorer:
             ModelError: not an ONNX model of this kind, an output that it does not give, a device that is not
                 there, or the package tokenizers is missing.
         """
+        settings = text_settings(model, options)
+        model = with_pooling(model, options, settings)
         self._session = Session(model, options)
         _check_inputs(self._session)
         self._column = _column(self._session, options)
-        self._tokenizer = _tokenizer(self._session, options)
+        self._lower, self._prompt = settings.lower, settings.prompt
+        self._tokenizer = _tokenizer(self._session, _said(self._session, model, settings), options)
         self._session.try_out(self._feeds(np.zeros((2, 1), np.int64)), model)
         self._signature = Signature(pa.schema([(self._column, pa.string())]), self._session.outputs)
 
@@ -91,7 +105,8 @@ class TextScorer:
 
     def _batches(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
         """Batches of texts of the same length: which texts, and their tokens [texts, sequence]."""
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        given = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(given)]
         lengths = np.array([len(tokens) for tokens in ids], np.int64)
         batches = []
         for length in np.unique(lengths).tolist():
@@ -137,55 +152,99 @@ def _column(session: Session, options: Options) -> str:
     return names[0]
 
 
-def _tokenizer(session: Session, options: Options) -> Any:
+class Said(NamedTuple):
+    """A tokenizer, its configuration, and the most tokens of a text; `place` is where they stand."""
+
+    tokenizer: str
+    config: Mapping[str, Any]
+    max_length: str
+    place: str
+
+    @property
+    def key(self) -> str:
+        """What the tokenizer is called there."""
+        return f"name {TOKENIZER}" if self.place == FOLDER else "key 'tokenizer'"
+
+
+def _said(session: Session, model: ModelFile, settings: TextSettings) -> Said:
+    """What says how texts are cut into tokens: the files of the model's folder, or its metadata."""
+    length = str(settings.max_length or "")
+    if TOKENIZER in model.about:
+        text = model.about[TOKENIZER].decode("utf-8", "replace")
+        return Said(text, read_json(model, TOKENIZER_CONFIG), length, FOLDER)
+    own = session.metadata.get("max_length", "")
+    if length and own and length != own:
+        raise ModelError(
+            f"{model.name}: the job's model.text.max_length is {length}, and its metadata has max_length "
+            f"{own}; leave it out",
+            "text",
+        )
+    return Said(session.metadata.get("tokenizer", ""), _configured(session), own or length, METADATA)
+
+
+def _tokenizer(session: Session, said: Said, options: Options) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise ModelError(
             f"{session.name}: kind text needs the package tokenizers: run  pip install 'nightscore[text]'"
         ) from error
-    length = session.metadata.get("max_length", "")
-    if not (length.isdecimal() and int(length) > 0):
+    if not (said.max_length.isdecimal() and int(said.max_length) > 0):
         raise ModelError(
-            f"{session.name}: its metadata has max_length {length!r}; kind text needs the most tokens that a "
-            "text may have"
+            f"{session.name}: {said.place} has max_length {said.max_length!r}; kind text needs the most "
+            f"tokens that a text may have{SAY_LENGTH if said.place == FOLDER else ''}"
         )
     try:
-        tokenizer = Tokenizer.from_str(session.metadata.get("tokenizer", ""))
+        tokenizer = Tokenizer.from_str(said.tokenizer)
         tokenizer.no_padding()
     except Exception as error:  # the library raises Exception itself
         raise ModelError(
-            f"{session.name}: its metadata has no tokenizer under the key 'tokenizer', in the JSON of the "
+            f"{session.name}: {said.place} has no tokenizer under the {said.key}, in the JSON of the "
             f"package tokenizers: {error}"
         ) from error
     own = tokenizer.truncation or {}
-    _refuse_other_cuts(session, options, own, int(length))
-    side = own.get("direction") or _configured(session).get("truncation_side", "right")
+    _refuse_other_cuts(session, said, own, options)
+    _refuse_other_case(session, said)
+    side = own.get("direction") or said.config.get("truncation_side", "right")
     kept = {name: own[name] for name in ("stride", "strategy") if name in own}
     try:
-        tokenizer.enable_truncation(int(length), direction=side, **kept)
+        tokenizer.enable_truncation(int(said.max_length), direction=side, **kept)
     except Exception as error:
         raise ModelError(f"{session.name}: its tokenizer can't cut texts so: {error}") from error
     return tokenizer
 
 
-def _refuse_other_cuts(session: Session, options: Options, own: Mapping[str, Any], length: int) -> None:
+def _refuse_other_cuts(session: Session, said: Said, own: Mapping[str, Any], options: Options) -> None:
     """Raise unless the tokenizer, its configuration and the metadata agree on where a text is cut.
+
+    In a folder the length of tokenizer.json counts for nothing: transformers cuts by the other files.
 
     Raises:
         ModelError: they do not; names both.
     """
+    length = int(said.max_length)
     cut = own.get("max_length", length)
-    if cut != length and not options.max_length_override:
+    if cut != length and said.place == METADATA and not options.max_length_override:
         raise ModelError(
             f"{session.name}: its metadata has max_length {length}, and its tokenizer cuts at {cut}; export "
             "it with the same in both, or say model.max_length_override: true if the metadata's is meant"
         )
-    side, configured = own.get("direction"), _configured(session).get("truncation_side")
+    side, configured = own.get("direction"), said.config.get("truncation_side")
     if side and configured and side != configured:
         raise ModelError(
             f"{session.name}: its tokenizer cuts texts on the {side}, and its tokenizer_config says "
             f"truncation_side {configured!r}; export it with the same in both"
+        )
+
+
+def _refuse_other_case(session: Session, said: Said) -> None:
+    """Raise where tokenizer and configuration differ in whether a text becomes small letters."""
+    normalizer = json.loads(said.tokenizer).get("normalizer") or {}
+    own, configured = normalizer.get("lowercase"), said.config.get("do_lower_case")
+    if isinstance(own, bool) and isinstance(configured, bool) and own != configured:
+        raise ModelError(
+            f"{session.name}: its tokenizer has lowercase {json.dumps(own)}, and its tokenizer_config says "
+            f"do_lower_case {json.dumps(configured)}; save it with the same in both"
         )
 
 
