@@ -63,7 +63,8 @@ def read_model(path: Path, name: str, fetch: Callable[[Path], Path] = Path) -> M
     files = {other: _read_beside(path, name, other, fetch) for other in external_files(data)}
     graph = plain_graph(name, data, files)
     about = files_about(path, data, named, fetch)
-    return ModelFile(name, _sha256_of_all(sha256, {**files, **about}), graph.data, graph.beside, about)
+    sha256 = _sha256_of_all(sha256, {**files, **about})
+    return ModelFile(name, sha256, graph.data, graph.beside, about=about)
 
 
 def _read_beside(path: Path, name: str, location: str, fetch: Callable[[Path], Path]) -> bytes:
