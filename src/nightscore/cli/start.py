@@ -11,10 +11,11 @@ from nightscore.cli.output import print_document, say
 
 Folder = Annotated[Path, Parameter(help="The folder; it need not be there. Default: the current one.")]
 TemplateName = Annotated[
-    Literal["trees", "onnx", "topk", "python"],
+    Literal["trees", "onnx", "image", "topk", "python"],
     Parameter(
         help="trees: a LightGBM model with missing values, and a list of offers by SQL. onnx: a scikit-learn "
-        "pipeline with texts, as one ONNX file. topk: pairs of customer and product, ranked lists by SQL. "
+        "pipeline with texts, as one ONNX file. image: scans of handwritten digits, PNG bytes in Parquet; "
+        "runs with the extra image. topk: pairs of customer and product, ranked lists by SQL. "
         "python: a function in a Python file of the workspace."
     ),
 ]
@@ -33,6 +34,8 @@ def init(folder: Folder = Path(), /, *, template: TemplateName = "trees") -> int
     say("Go on with")
     if folder != Path():
         say(f"  cd {shlex.quote(str(folder))}")
+    if made.missing:
+        say(f"  pip install 'nightscore[{made.missing}]'")
     say(f"  nightscore check {made.job}")
     say(f"  nightscore run {made.job} --day {DAYS[-1]}")
     say(f'  nightscore query "{made.look}"')

@@ -86,23 +86,24 @@ def purchases(day: str) -> pa.Table:
 def customers_files() -> dict[str, bytes]:
     """The lake of customers, with who left: path in the workspace -> Parquet."""
     rows = {HISTORY: 4_000} | dict.fromkeys(DAYS, 1_000)
-    days = {_partition("customers", day): _parquet(customers(day, n)) for day, n in rows.items()}
-    return days | {"data/lake/left.parquet": _parquet(left())}
+    days = {partition("customers", day): parquet(customers(day, n)) for day, n in rows.items()}
+    return days | {"data/lake/left.parquet": parquet(left())}
 
 
 def shop_files() -> dict[str, bytes]:
     """The lake of a shop: its products, and what was bought on ten days."""
     last = dt.date.fromisoformat(DAYS[-1])
     days = [(last - dt.timedelta(days=back)).isoformat() for back in range(SHOPPING_DAYS)]
-    bought = {_partition("purchases", day): _parquet(purchases(day)) for day in sorted(days)}
-    return bought | {"data/lake/products.parquet": _parquet(products())}
+    bought = {partition("purchases", day): parquet(purchases(day)) for day in sorted(days)}
+    return bought | {"data/lake/products.parquet": parquet(products())}
 
 
 def _basket(rng: np.random.Generator, liked: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.unique(rng.choice(PRODUCTS, rng.integers(1, 4), p=liked))
 
 
-def _partition(table: str, day: str) -> str:
+def partition(table: str, day: str) -> str:
+    """The path in the workspace of a table's rows of a day."""
     return f"data/lake/{table}/day={day}/{table}.parquet"
 
 
@@ -110,7 +111,8 @@ def _number(day: str) -> int:
     return int(day.replace("-", ""))
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """A table as a file."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()

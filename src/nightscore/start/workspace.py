@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from nightscore.common import Broken, refuse_path
-from nightscore.start import samples
+from nightscore.start import samples, scans
 from nightscore.start.new_files import schema_files, write_new_files
 
 PACKAGE = Path(__file__).parents[1]
@@ -17,7 +18,8 @@ class Template:
     """What a new workspace has: a job in folders of `templates/`, and its sample rows.
 
     `lake` gives the sample rows, path -> Parquet; `look` is a first question about what is published;
-    `shares` are the folders that it has in common with others.
+    `shares` are the folders that it has in common with others; `needs` is the extra of nightscore that its
+    model is run with, and the package that this brings.
     """
 
     about: str
@@ -25,6 +27,13 @@ class Template:
     lake: Callable[[], Mapping[str, bytes]]
     look: str
     shares: tuple[str, ...] = ("common",)
+    needs: tuple[str, str] | None = None
+
+    @property
+    def missing(self) -> str:
+        """The extra that is still to be installed; empty: none."""
+        extra, package = self.needs or ("", "")
+        return extra if package and find_spec(package) is None else ""
 
 
 CHURN = ("common", "churn")  # one job, whose features are those of its model
@@ -36,6 +45,11 @@ TEMPLATES_BY_NAME = {
     "onnx": Template(
         "a scikit-learn pipeline with texts, one ONNX file", "churn", samples.customers_files,
         "SELECT * FROM churn_offers ORDER BY rank LIMIT 5", CHURN,
+    ),
+    "image": Template(
+        "scans of handwritten digits, PNG bytes in Parquet", "digits", scans.scans_files,
+        "SELECT review, count(*) AS scans FROM readings GROUP BY review ORDER BY scans DESC",
+        needs=("image", "PIL"),
     ),
     "topk": Template(
         "pairs of customer and product, and a ranked list by SQL", "recommendations", samples.shop_files,

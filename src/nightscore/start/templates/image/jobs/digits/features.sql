@@ -1,0 +1,3 @@
+SELECT scan_id, scan
+FROM scans
+WHERE day = getvariable('day')
