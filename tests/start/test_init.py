@@ -2,6 +2,7 @@
 
 # ruff: noqa: E501 - a case is one line
 
+import io
 import json
 import math
 import os
@@ -12,17 +13,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from onnx import numpy_helper
+from PIL import Image
 
 from nightscore.cli.main import call
 from nightscore.store.published.catalog import query
 
 ROOT = Path(__file__).parents[2]
 DAY = "2026-01-07"
-TEMPLATES = ("trees", "onnx", "topk", "python")
+TEMPLATES = ("trees", "onnx", "image", "topk", "python")
 
 
 def init(folder: Path, template: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -59,6 +64,26 @@ def chances_of_onnx(root: Path) -> dict[int, float]:
     return dict(zip(rows["customer_id"], session.run(["probabilities"], feeds)[0][:, 1], strict=True))
 
 
+def scans(root: Path) -> dict[int, bytes]:
+    """The files of the day by their scan_id."""
+    rows = pq.read_table(root / f"data/lake/scans/day={DAY}/scans.parquet", partitioning=None)
+    return dict(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+
+
+def confidences_of_image(root: Path) -> dict[int, float]:
+    """By Pillow, and by NumPy with the weights of the network; without the damaged scan."""
+    files = scans(root)
+    files.pop(max(files))
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files.values()])
+    weights = {
+        one.name: numpy_helper.to_array(one)
+        for one in onnx.load(root / "data/models/digits.onnx").graph.initializer
+    }
+    hidden = np.maximum(pixels.reshape(-1, 64) / 255 @ weights["first"] + weights["bias"], 0)
+    chances = np.exp(hidden @ weights["second"] + weights["last_bias"])
+    return dict(zip(files, chances.max(axis=1) / chances.sum(axis=1), strict=True))
+
+
 def values_of_python(root: Path) -> dict[int, float]:
     rows = customers(root)
     expected = {}
@@ -73,8 +98,12 @@ def values_of_python(root: Path) -> dict[int, float]:
 BY_HAND = {
     "trees": (chances_of_trees, "SELECT customer_id, score FROM churn_scores"),
     "onnx": (chances_of_onnx, "SELECT customer_id, score FROM churn_scores"),
+    "image": (confidences_of_image, "SELECT scan_id, confidence FROM readings"),
     "python": (values_of_python, "SELECT customer_id, value FROM customer_value_scores"),
 }
+
+
+ROWS = {"image": 298}  # of 299, one of them damaged
 
 
 @pytest.mark.runs
@@ -91,7 +120,7 @@ def test_what_is_published_is_what_the_model_gives_by_hand(
     expect, sql = BY_HAND[template]
     expected = expect(tmp_path / "a space")
     published = dict(zip(*query(sql, tmp_path / "a space").to_pydict().values(), strict=True))
-    assert published.keys() == expected.keys() and len(published) == 1_000
+    assert published.keys() == expected.keys() and len(published) == ROWS.get(template, 1_000)
     assert np.allclose([published[who] for who in expected], list(expected.values()), rtol=1e-5, atol=1e-6)
     assert len({round(value, 6) for value in published.values()}) > 10  # no constant
 
@@ -102,7 +131,7 @@ def test_what_is_published_is_what_the_model_gives_by_hand(
 def test_the_tests_of_a_new_workspace_pass_and_can_fail(
     template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`pytest` in it passes; where the other chance is published, or the formula is another, it fails."""
+    """`pytest` in it passes; with another chance, formula or threshold it fails."""
     space = tmp_path / "space"
     init(space, template, capsys)
     assert pytest_in(space) == 0
@@ -111,7 +140,9 @@ def test_the_tests_of_a_new_workspace_pass_and_can_fail(
     )
     text = file.read_text()
     file.write_text(
-        text.replace("MARGIN = 0.3", "MARGIN = 0.4").replace("probabilities[1]", "probabilities[0]")
+        text.replace("MARGIN = 0.3", "MARGIN = 0.4")
+        .replace("probabilities[1]", "probabilities[0]")
+        .replace("default: 0.9", "default: 0.7")
     )
     assert file.read_text() != text and pytest_in(space) == 1
 
@@ -121,6 +152,42 @@ def pytest_in(space: Path) -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", str(space)]
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NIGHTSCORE"))}
     return subprocess.run(command, cwd=space, env=env, capture_output=True, check=False).returncode
+
+
+def test_the_scans_are_real_and_one_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pillow sees the ink of scikit-learn's digits, all 1,797; the damaged one is set aside with its reason."""
+    from sklearn.datasets import load_digits
+
+    init(tmp_path, "image", capsys)
+    days = [pq.read_table(file, partitioning=None) for file in sorted(tmp_path.glob("data/lake/scans/*/*"))]
+    files = pa.concat_tables(days).sort_by("scan_id")["scan"].to_pylist()
+    truth = load_digits()
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files[:-1]])
+    np.testing.assert_array_equal(255 - 15 * truth.images[:-1], pixels)
+    known = pq.read_table(tmp_path / "data/lake/digits.parquet")["digit"].to_numpy()
+    np.testing.assert_array_equal(known, truth.target[: len(known)])
+    monkeypatch.setenv("NIGHTSCORE_WORKSPACE", str(tmp_path))
+    assert call(["run", "digits", "--day", DAY]) == 0
+    rejected = query("SELECT scan_id, message FROM digits_rejects", tmp_path).to_pylist()
+    assert [row["scan_id"] for row in rejected] == [1_797] == [len(files)]
+    assert "column 'scan': the image is damaged" in rejected[0]["message"]
+    read = query("SELECT scan_id, digit FROM readings ORDER BY 1", tmp_path)
+    right = read["digit"].to_numpy() == truth.target[read["scan_id"].to_numpy() - 1]
+    assert right.mean() > 0.85  # of writers that training did not see
+
+
+def test_init_says_which_extra_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the commands that need it; with Pillow there, and for models without one, it says nothing."""
+    for template, is_there, says in (("image", True, 0), ("image", False, 1), ("trees", False, 0)):
+        with monkeypatch.context() as changed:
+            if not is_there:
+                changed.setitem(sys.modules, "PIL", None)  # as Python knows a package that is not there
+            assert call(["init", str(tmp_path / f"{template}{is_there}"), "--template", template]) == 0
+        assert capsys.readouterr().out.count("  pip install 'nightscore[image]'\n  nightscore check") == says
 
 
 def test_nothing_is_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
