@@ -43,7 +43,7 @@ def scans_files() -> dict[str, bytes]:
 def png(ink: bytes) -> bytes:
     """A grey PNG of an image of 64 bytes, from 0 (paper) to 16 (ink), row by row.
 
-    Written here, for Pillow need not be installed; not compressed, so each zlib gives the same bytes.
+    Written here, for Pillow need not be installed; its rows are stored, not compressed.
     """
     grey = bytes(WHITE - STEP * one for one in ink)
     rows = b"".join(b"\0" + grey[start : start + EDGE] for start in range(0, len(grey), EDGE))
