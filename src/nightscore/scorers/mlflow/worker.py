@@ -6,6 +6,8 @@ then a chunk after the other, each an Arrow stream. It ends with its parent, how
 copy of the model and the processes that the model has started with it. The model itself sees neither pipe.
 """
 
+import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -28,10 +30,8 @@ def main() -> None:
     """Load the model that the parent sends, and score chunks until it ends."""
     parent = os.getppid()
     asked, answers = _pipes()
-    try:
+    with contextlib.suppress(BrokenPipeError, EOFError):  # the parent has ended, or wants no more
         _serve(asked, answers, parent)
-    except (BrokenPipeError, EOFError):
-        pass  # the parent has ended
 
 
 def _pipes() -> "tuple[BinaryIO, BinaryIO]":
@@ -52,6 +52,7 @@ def _pipes() -> "tuple[BinaryIO, BinaryIO]":
 def _serve(asked: BinaryIO, answers: BinaryIO, parent: int) -> None:
     greeting = json.loads(_read(asked))
     folder = greeting["folder"]
+    atexit.register(_leave, os.getpid(), parent, folder)  # the last one, after those of the model
     threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
     for path in greeting["files"]:
         _write(Path(folder, path), _read(asked))
@@ -162,10 +163,17 @@ def _end_with(parent: int, folder: str) -> None:
     """End when the parent has, whatever is computed meanwhile."""
     while os.getppid() == parent:
         time.sleep(LOOK)
-    shutil.rmtree(folder, ignore_errors=True)
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # itself, and what the model has started
+    _leave(os.getpid(), parent, folder)
     os._exit(1)
+
+
+def _leave(own: int, parent: int, folder: str) -> None:
+    """Take the copy away and, where no parent is left to do so, end what the model has started, too."""
+    if os.getpid() != own:  # a forked process ends
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.getppid() != parent and os.getpgrp() == own:
+        os.killpg(own, signal.SIGKILL)
 
 
 def _write(path: Path, data: bytes) -> None:
