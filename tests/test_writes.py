@@ -43,6 +43,11 @@ ELSEWHERE = {
     ),
     "exporting/torch.py": ({"tempfile"}, "a folder of the system's, read at once"),
     "pipeline/cases/night.py": ({"tempfile"}, "a folder of the system's, in which a case is run"),
+    "scorers/mlflow/process.py": ({"shutil", "tempfile"}, "a copy of a model in a folder of the system's"),
+    "scorers/mlflow/worker.py": (
+        {"os.open", "shutil", "mkdir", "write_bytes"},
+        "that copy, for a process of its own; and /dev/null, in the place of its input",
+    ),
     "start/new_files.py": (
         {"write_once", "write_bytes"},
         "files of a new workspace or job, where none is: its sample rows before any run reads them",

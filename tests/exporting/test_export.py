@@ -412,3 +412,18 @@ def test_a_new_job_refuses_what_training_does_not_score(
         assert call(["run", "m", "--day", f"2026-01-{day}"]) == 1
     printed = capsys.readouterr()
     assert "domain" in printed.out + printed.err
+
+
+def test_codes_of_categories_that_are_no_whole_numbers_are_named(tmp_path: Path) -> None:
+    """LightGBM takes 2.5 for 2, and its .onnx does not; integers can't have it."""
+    X = pd.DataFrame({"a": np.arange(400) / 400, "code": np.arange(400) % 8.0})
+    model = lightgbm.LGBMRegressor(n_estimators=5, min_child_samples=5, verbose=-1)
+    model.fit(X, np.sin(X["code"] * 7), categorical_feature=[1])
+    between = X[:8].assign(code=X["code"][:8] + 0.5)
+    np.testing.assert_array_equal(model.predict(between), model.predict(X[:8].assign(a=between["a"])))
+    said = str(nightscore.export(model, X, tmp_path, name="floats"))
+    assert "where code is no whole number, the .onnx does not score as lightgbm" in said
+    assert '{"code": {"in": [0, 1, 2, 3, 4, 5, 6, 7]}}' in said
+    whole = X.astype({"code": "int64"})
+    model.fit(whole, np.sin(X["code"] * 7), categorical_feature=[1])
+    assert "no whole number" not in str(nightscore.export(model, whole, tmp_path, name="integers"))

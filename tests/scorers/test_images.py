@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 import pyarrow as pa
 import pytest
@@ -163,6 +164,25 @@ def shrunk(data: bytes) -> bytes:
     return data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
 
 
+def png(bits: int, kind: int, rows: npt.NDArray[np.uint8], **chunks: bytes) -> bytes:
+    """A PNG of 8 pixels a row, of what Pillow does not write."""
+    import struct
+    import zlib
+
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    parts = {
+        "IHDR": struct.pack(">IIBBBBB", 8, len(rows), bits, kind, 0, 0, 0),
+        **chunks,
+        "IDAT": data,
+        "IEND": b"",
+    }
+    made = b"\x89PNG\r\n\x1a\n"
+    for name, part in parts.items():
+        body = name.encode() + part
+        made += struct.pack(">I", len(part)) + body + struct.pack(">I", zlib.crc32(body))
+    return made
+
+
 PNG, JPEG = encoded(photo()), encoded(photo(), "JPEG")
 BAD = {
     "nothing": (b"", "is no PNG and no JPEG: 0 bytes"),
@@ -177,7 +197,9 @@ BAD = {
         encoded(photo(), save_all=True, append_images=[photo(seed=2)]), r"has 2 pictures \(PNG\)",
     ),
     "colours of print": (encoded(photo().convert("CMYK"), "JPEG"), "has colours of mode CMYK"),
-    "16 bits": (encoded(Image.fromarray(np.full((8, 8), 1000, np.uint16))), "has colours of mode I;16"),
+    "16 bits": (encoded(Image.fromarray(np.full((8, 8), 1000, np.uint16))), "has levels of 16 bits"),
+    "colours of 16 bits": (png(16, 2, np.full((8, 48), 200, np.uint8)), "has levels of 16 bits"),
+    "transparent grey": (png(4, 0, np.full((8, 4), 0x7F, np.uint8), tRNS=b"\0\x07"), "is transparent in"),
     "transparent": (encoded(Image.new("RGBA", (8, 8), (1, 2, 3, 4))), "is transparent in places"),
     "small": (encoded(photo(10, 60)), "has 10 x 60 pixels; 20 x 24 are cropped out of it"),
 }  # fmt: skip
@@ -242,7 +264,12 @@ OTHER: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a share": ({"crop_pct": 0.9}, {}, "has crop_pct, which"),
     "one number": ({"size": 26}, {}, "has size 26 of CLIPImageProcessor; allowed: "),
     "not said": ({"do_resize": None}, {}, "says nothing of do_resize"),
-    "no mean": ({"image_mean": None}, {}, "can't be read: KeyError"),
+    "no mean": ({"image_mean": None}, {}, "says nothing of image_mean"),
+    "no filter": ({"resample": None}, {}, "says nothing of resample"),
+    "a key of its class": ({"include_top": True}, {}, "has include_top, which"),
+    "an aspect": ({"keep_aspect_ratio": True}, {}, "has keep_aspect_ratio, which"),
+    "a class": ({"image_processor_type": "LevitImageProcessor"}, {}, "has LevitImageProcessor, which"),
+    "divided by 0": ({"image_std": [0.2, 0, 0.4]}, {}, "scale or std has 0"),
     "another size": ({"crop_size": 21}, {}, "takes images of 20 x 20 pixels; the steps give 21 x 21"),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
@@ -134,6 +135,29 @@ def test_an_embedding_of_tokens_with_a_prompt(folder: Build) -> None:
     prompted = {"config_sentence_transformers.json": {"prompts": {"q": "milk "}, "default_prompt_name": "q"}}
     found, plain = scores(folder(**prompted)), scores(folder())
     np.testing.assert_allclose(found[TEXTS.index("")], plain[TEXTS.index("milk")], atol=NOISE)
+
+
+def test_a_prompt_becomes_small_letters_with_its_text(folder: Build) -> None:
+    """As sentence-transformers lowers what it gives its tokenizer; this one knows no large letters."""
+    tokenizer = json.loads(tokenizer_json())
+    tokenizer["normalizer"]["lowercase"] = False
+    about = {"sentence_bert_config.json": {"max_seq_length": 16, "do_lower_case": True}}
+    prompt = {"config_sentence_transformers.json": {"prompts": {"q": "MILK "}, "default_prompt_name": "q"}}
+    root = folder(**about, **prompt, **{"tokenizer_config.json": {}})
+    (root / "tokenizer.json").write_text(json.dumps(tokenizer))
+    found, plain = scores(root), scores(folder())
+    np.testing.assert_allclose(found[TEXTS.index("")], plain[TEXTS.index("milk")], atol=NOISE)
+
+
+def test_kinds_of_tokens_that_are_not_computed_are_refused(folder: Build) -> None:
+    """XLNet's and Funnel's tokenizers give a text's tokens, or its [CLS], a kind of 2."""
+    tokenizer = Tokenizer.from_str(tokenizer_json())
+    special = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS]:2 $A:0 [SEP]:0", special_tokens=special)
+    root = folder()
+    (root / "tokenizer.json").write_text(tokenizer.to_str())
+    with pytest.raises(ModelError, match="other token_type_ids than 0"):
+        scores(root)
 
 
 WRONG: dict[str, tuple[Any, Any, str]] = {

@@ -1,11 +1,13 @@
 """Values that training can't have had in a column, and a lake may: a null among integers, infinity, 1e39.
 
+Or 2.5 in a column of floats that are codes of categories: LightGBM takes it for 2.
+
 Where the library raises, or the file gives another score than the library, a job's `domain` refuses them.
 """
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +17,19 @@ import pandas as pd
 from nightscore.common import clipped, first_line
 from nightscore.exporting.comparison import Case, Floats
 from nightscore.exporting.conversion import TOLERANCE
-from nightscore.exporting.edges import Score
+from nightscore.exporting.edges import Score, spread
 from nightscore.exporting.rows import Column, Rows, as_arrow
 
 NULL, LARGE, INFINITE = "null", "beyond float32", "infinite"
+PART = "no whole number"
+BEYOND = (NULL, LARGE, INFINITE)
+CODES = 20  # of a column that are tried beside
 Domains = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Two rows with such values in a column, and the domain that refuses them."""
+    """Rows with such values in a column, and the domain that refuses them."""
 
     what: str
     column: str
@@ -33,16 +38,22 @@ class Probe:
 
 
 def beyond(
-    rows: Rows, score: Score, far: Callable[[Case], Floats], library: str
+    rows: Rows,
+    score: Score,
+    far: Callable[[Case], Floats],
+    trained: tuple[str, Mapping[str, Sequence[Any]]],
 ) -> tuple[Domains, list[str]]:
     """The domains of columns that can't have such values, and why, in words.
 
-    `far` says how far the file's scores of a case are from the library's [n], or raises anything.
+    `trained` is the library, and the categories that the model has seen by column. `far` says how far the
+    file's scores of a case are from the library's [n], or raises anything.
     """
     found: Domains = {}
     notes = []
-    for what in (NULL, LARGE, INFINITE):
-        probes = [one for one in _probes(rows, what) if what == NULL or one.column not in found]
+    library, known = trained
+    made = {PART: list(_parts(rows, known)), **{what: list(_probes(rows, what)) for what in BEYOND}}
+    for what, all_of_it in made.items():
+        probes = [one for one in all_of_it if what in (PART, NULL) or one.column not in found]
         refused, why = _refused(probes, rows, score, far)
         found |= {one.column: found.get(one.column, {}) | one.domain for one in refused}
         if refused:
@@ -81,6 +92,16 @@ def _wrong(scored: Sequence[tuple[Probe, Floats]], rows: Rows, far: Callable[[Ca
     except Exception:  # it takes no such values: the night says so, and the domain before it
         return [probe for probe, _ in scored]
     return [probe for (probe, _), distance in zip(scored, distances, strict=True) if distance > TOLERANCE]
+
+
+def _parts(rows: Rows, known: Mapping[str, Sequence[Any]]) -> Iterator[Probe]:
+    """What lies between the codes of a column of floats."""
+    few = rows.frame.iloc[np.arange(CODES) % len(rows.frame)].reset_index(drop=True)
+    for column in rows.of_kind("number"):
+        codes, dtype = known.get(column.name, ()), few[column.name].dtype
+        if codes and not column.categories and isinstance(dtype, np.dtype) and dtype.kind == "f":
+            values = pd.Series(np.resize(np.array(spread(codes), float) + 0.5, CODES), dtype=dtype)
+            yield Probe(PART, column.name, few.assign(**{column.name: values}), {"in": sorted(codes)})
 
 
 def _probes(rows: Rows, what: str) -> Iterator[Probe]:

@@ -82,7 +82,7 @@ def export(
     except CannotConvert as error:
         raise Broken(f"export: {first_line(error)}. Nothing was written") from error
     held = functools.partial(_far, verdict, trained, names)
-    more, said_of_them = beyond(rows, _score(rows, trained), held, trained.library)
+    more, said_of_them = beyond(rows, _score(rows, trained), held, (trained.library, trained.known))
     domain = {name: more.get(name, {}) | domain.get(name, {}) for name in [*domain, *more]}
     domain = {name: _tidy(of) for name, of in domain.items()}
     data = graph.with_metadata(verdict.data, {"outputs": dict(verdict.outputs), "domain": domain})

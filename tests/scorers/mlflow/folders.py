@@ -35,11 +35,17 @@ NUMBERS, PLANS = ["a", "b"], ["basic", "plus", "pro"]
 CODE = """\
 import os
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 
 import mlflow
+
+
+class Wordless(Exception):
+    def __str__(self):
+        raise ValueError
 
 
 class Odd(mlflow.pyfunc.PythonModel):
@@ -65,6 +71,16 @@ class Odd(mlflow.pyfunc.PythonModel):
             return {"other": y, "prediction": y}
         if what == -9:
             return 3.5
+        if what == -10:
+            return pd.DataFrame({"other": y})
+        if what == -11:
+            raise Wordless()
+        if what in (-20, -22) and os.fork() == 0 and what == -22:
+            time.sleep(600)
+        if what == -21:
+            y = y + len(sys.stdin.read())
+        if what == -22:
+            os.kill(os.getpid(), 9)
         return y
 
 

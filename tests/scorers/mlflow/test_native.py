@@ -1,5 +1,6 @@
 """A folder of MLflow whose model is in its library's own file: no MLflow, and the same as that file alone."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("mlflow")
 import mlflow.pyfunc
@@ -20,6 +22,7 @@ from nightscore.scorers import (
     variants_of_kind,
 )
 from nightscore.scorers.files.model_file import read_model
+from nightscore.scorers.mlflow.signature import input_columns
 from tests.scorers.mlflow.folders import NUMBERS, chunk, copied, frame, read, rewrite, saved
 
 FILES = {"lightgbm": "model.lgb", "xgboost": "model.ubj", "onnx": "model.onnx"}
@@ -135,3 +138,28 @@ def test_a_folder_without_mlmodel_is_refused(tmp_path: Path) -> None:
     (folder / "MLmodel").write_text("flavors: {h2o: {data: x}}\n")
     with pytest.raises(ModelError, match=r"has the flavours h2o; allowed: one of onnx, lightgbm"):
         open_scorer("mlflow", read(folder), Options({"s": "y"}))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "tensor"},
+        {"type": "tensor", "tensor-spec": {"dtype": "nope", "shape": [-1, 2]}},
+        {"type": "array", "name": "a", "items": 3},
+    ],
+    ids=["no shape", "no dtype", "no items"],
+)
+def test_a_signature_that_mlflow_does_not_write_is_refused(spec: Any) -> None:
+    """By what it says; never a KeyError of ours."""
+    with pytest.raises(ModelError, match=r"of the signature in its MLmodel is (tensor|array); allowed: "):
+        input_columns("m", {"inputs": json.dumps([spec])})
+
+
+def test_a_python_function_of_another_file_is_another_model(folders: Any, tmp_path: Path) -> None:
+    """MLflow would score that file, so the flavour's own is not taken for it."""
+    folder = copied(folders["xgboost"][0], tmp_path / "m")
+    about = yaml.safe_load((folder / "MLmodel").read_text())
+    about["flavors"]["python_function"]["data"] = "other.ubj"
+    (folder / "MLmodel").write_text(yaml.safe_dump(about))
+    with pytest.raises(ModelError, match="allow_pickle"):
+        open_scorer("mlflow", read(folder), Options({"p": "probabilities[1]"}))

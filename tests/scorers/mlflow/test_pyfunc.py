@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,8 @@ FAULTS = {
     -7: (FileNotFoundError, r"/no/such/file"),
     -8: (ContractError, r"gives the columns other, prediction; its declared outputs are prediction"),
     -9: (ContractError, r"gives float"),
+    -10: (ContractError, r"gives the columns other; its declared outputs are prediction"),
+    -11: (ChunkError, r"Wordless: it has no text"),
 }
 
 
@@ -137,6 +140,35 @@ def test_what_goes_wrong_is_told_and_passes(odd: Any, what: int) -> None:
     with pytest.raises(error, match=message):
         odd.score(asks(what))
     assert odd.score(asks(1)).column("y").to_pylist() == [2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("what", [-20, -21])
+def test_the_pipes_are_out_of_its_reach(odd: Any, what: int) -> None:
+    """A forked process that forgets to end answers nothing; what the model reads is nothing."""
+    for seen in (what, 1, 2, what, 3):
+        wanted = [2.0 * seen + i for i in range(3)]
+        assert odd.score(asks(seen)).column("y").to_pylist() == wanted
+
+
+def test_what_a_killed_process_leaves_is_taken_away(
+    folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has forked, which holds its pipes, and its copy of the model."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = opened(read(folders["code"][0]), {"y": "prediction"})
+    assert list(tmp_path.glob("nightscore-mlflow-*"))
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        with pytest.raises(MemoryError, match="ended by signal SIGKILL") as raised:
+            model.score(asks(-22))
+        failed.append(raised.value)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(30)
+    assert failed
+    assert wait(lambda: not list(tmp_path.glob("nightscore-mlflow-*")))
 
 
 def test_a_null_where_pandas_has_none_is_refused(folders: Any, tmp_path: Path) -> None:

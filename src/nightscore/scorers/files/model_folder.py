@@ -81,11 +81,12 @@ def read_about(name: str, files: Mapping[str, bytes]) -> About:
 def _opens(flavour: str, flavours: Mapping[str, Mapping[str, Any]], files: Mapping[str, bytes]) -> bool:
     """Whether a kind of ours opens a flavour's file: one in its library's own format, and no pickle.
 
-    A python_function of another module gives something else than the flavour's model.
+    A python_function of another module, or of another file, gives something else than the flavour's model.
     """
-    loader = flavours.get(PYFUNC, {}).get("loader_module", f"mlflow.{flavour}")
-    file = files.get(str(flavours.get(flavour, {}).get("data")))
-    if file is None or loader != f"mlflow.{flavour}":
+    python, data = flavours.get(PYFUNC, {}), flavours.get(flavour, {}).get("data")
+    loader = python.get("loader_module", f"mlflow.{flavour}")
+    file = files.get(str(data))
+    if file is None or python.get("data", data) != data or loader != f"mlflow.{flavour}":
         return False
     return file.startswith(NATIVE[flavour]) and not file.startswith((b"\x80", b"PK"))
 

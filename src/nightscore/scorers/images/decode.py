@@ -18,6 +18,7 @@ HEADS = (b"\x89PNG", b"\xff\xd8\xff")  # what a file of them begins with
 MOST_PIXELS = (
     80_000_000  # of an image, or of what resizing makes of it: 240 MB; more is an attack or a mistake
 )
+HEAD_OF_PNG = 26  # bytes; the last two are the bits of a level, and the kind of colours
 OPAQUE = (255, 255)  # the least and the most of an alpha channel through which nothing shines
 MODES = {"rgb": "RGB", "bgr": "RGB", "grey": "L"}
 
@@ -73,6 +74,7 @@ def _opened(data: bytes) -> Any:
             raise ChunkError(f"is damaged: its head can't be read, of {len(data):,} bytes") from error
         raise ChunkError(f"is no PNG and no JPEG: {len(data):,} bytes, {data[:8]!r} …") from error
     _refuse_large(image.width, image.height)
+    _refuse_bits(data, image)
     if getattr(image, "n_frames", 1) > 1:
         raise ChunkError(f"has {image.n_frames} pictures ({image.format}); allowed: one")
     return image
@@ -81,6 +83,17 @@ def _opened(data: bytes) -> Any:
 def _refuse_large(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise ChunkError(f"is too large: {width} x {height} pixels; allowed: {MOST_PIXELS:,} in all")
+
+
+def _refuse_bits(data: bytes, image: Any) -> None:
+    """Refuse what Pillow cuts to 8 bits, and the transparent grey of less, which it does not see."""
+    if image.format != "PNG":
+        return
+    bits, kind = data[HEAD_OF_PNG - 2 : HEAD_OF_PNG]
+    if bits > 8:
+        raise ChunkError(f"has levels of {bits} bits; allowed: grey or RGB of 8 bits, a palette")
+    if kind == 0 and 1 < bits < 8 and "transparency" in image.info:
+        raise ChunkError("is transparent in places; put it on a background before")
 
 
 def _coloured(image: Any, mode: str) -> Any:

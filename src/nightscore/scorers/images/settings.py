@@ -16,8 +16,17 @@ PART_OF_255 = "1/255"  # as a job may write the scale
 CONFIG = "preprocessor_config.json"
 FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers
 SQUARE = ("ViT", "DeiT", "BeiT")  # classes of processors for which one number is height and width
-# Steps that change no number here, or that this kind computes; of the others each is refused where it is on.
+# Steps that change no number here, or that this kind computes.
 STEPS = {"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb", "do_reduce_labels"}
+# What a file says besides. Any other key that is on is a step of its class: it is refused.
+KNOWN = {
+    *STEPS, "size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std",
+    "image_processor_type", "feature_extractor_type", "processor_class", "auto_map", "transformers_version",
+    "data_format", "input_data_format", "return_tensors", "device", "disable_grouping", "default_to_square",
+    "_valid_processor_keys", "num_channels",
+}  # fmt: skip
+# Classes whose steps are others under the same keys: another edge, another order.
+OTHERWISE = ("Levit", "Perceiver", "ConvNext", "EfficientNet")
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,10 @@ def image_settings(model: ModelFile, options: Options) -> ImageSettings:
             raise ModelError(
                 f"{model.name}: {key} has {len(numbers)} numbers; {found.colour} has {found.colours}", "image"
             )
+    if 0 in (found.scale, *(found.std or ())):
+        raise ModelError(
+            f"{model.name}: scale or std has 0; allowed: what pixels are multiplied and divided by", "image"
+        )
     return found
 
 
@@ -104,17 +117,20 @@ def _of_file(model: ModelFile) -> dict[str, Any]:
 def _of_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Every step, for the file says each of them by its presence or absence."""
     on = {key for key, value in config.items() if key.startswith("do_") and value}
-    others = sorted(on - STEPS) + [key for key in ("crop_pct", "size_divisor") if config.get(key)]
+    others = [key for key, value in config.items() if value and key not in KNOWN]
+    others += [kind for kind in [_class(config)] if kind.startswith(OTHERWISE)]
     if others:
         raise ModelError(f"{name}: {CONFIG} has {', '.join(others)}, which kind image does not compute")
     open_ = [key for key in ("do_resize", "do_normalize") if key not in config]
+    open_ += ["resample"] if "do_resize" in on and "resample" not in config else []
+    open_ += [key for key in ("image_mean", "image_std") if "do_normalize" in on and key not in config]
     open_ += ["do_center_crop"] if "crop_size" in config and "do_center_crop" not in config else []
     if open_:  # by its class's own default then, which the file does not show
         raise ModelError(f"{name}: {CONFIG} says nothing of {', '.join(open_)}; save it again with them")
     found: dict[str, Any] = {"colour": "rgb", "resize": None, "crop": None, "scale": 1.0}
     if "do_resize" in on:
         found["resize"] = _size(name, config, "size")
-        found["resample"] = _filter(name, config.get("resample", 2))
+        found["resample"] = _filter(name, config["resample"])
     if "do_center_crop" in on:
         crop = _size(name, config, "crop_size")
         found["crop"] = (crop, crop) if isinstance(crop, int) else crop
@@ -132,13 +148,17 @@ def _size(name: str, config: Mapping[str, Any], key: str) -> int | tuple[int, in
         return int(said["height"]), int(said["width"])
     if isinstance(said, dict) and set(said) == {"shortest_edge"}:
         return int(said["shortest_edge"])
-    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    kind = _class(config)
     if isinstance(said, int) and (key == "crop_size" or kind.startswith(SQUARE)):
         return said, said
     raise ModelError(
         f"{name}: {CONFIG} has {key} {_shown(said)} of {kind or 'no named class'}; allowed: "
         '{"height": h, "width": w}, or {"shortest_edge": n}'
     )
+
+
+def _class(config: Mapping[str, Any]) -> str:
+    return str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
 
 
 def _filter(name: str, number: Any) -> str:

@@ -8,9 +8,11 @@ import collections
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -81,10 +83,16 @@ class Worker:
         self._name, self._last = sent.name, collections.deque[str](maxlen=LINES)
         self._process = _started(sent)
         self._pipes = Pipes.of(self._process)
-        self._end = weakref.finalize(self, _end, self._process, self._pipes)
+        folder = tempfile.mkdtemp(prefix="nightscore-mlflow-")
+        cleared = threading.Thread(target=_clear_after, args=(self._process, folder), daemon=True)
+        cleared.start()
+        self._end = weakref.finalize(self, _end, self._process, self._pipes, cleared)
         self._reading = threading.Thread(target=_keep, args=(self._pipes.said, self._last), daemon=True)
         self._reading.start()
-        asked = {"files": list(sent.files), "matrix": sent.matrix, "packages": list(sent.packages)}
+        asked = {
+            "folder": folder, "files": list(sent.files), "matrix": sent.matrix,
+            "packages": list(sent.packages),
+        }  # fmt: skip
         try:
             self._send(json.dumps(asked).encode(), *sent.files.values())
             said = json.loads(self._read())
@@ -185,14 +193,25 @@ def _started(sent: Sent) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603 - the interpreter that the job names
             [sent.python or sys.executable, "-I", str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env={**os.environ, **threads},
+            stderr=subprocess.PIPE, env={**os.environ, **threads}, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         raise ModelError(f"{sent.python}: can't be run: {error.strerror}", "python") from error
 
 
-def _end(process: "subprocess.Popen[bytes]", pipes: Pipes) -> None:
-    """Let a process end by itself, which takes its copy of the model away; then end it."""
+def _clear_after(process: "subprocess.Popen[bytes]", folder: str) -> None:
+    """Wait for a process to end, in whatever way, and take away what it leaves.
+
+    What it has forked is in its group, and may hold its pipes: nobody would see that it has ended.
+    """
+    process.wait()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(process: "subprocess.Popen[bytes]", pipes: Pipes, cleared: threading.Thread) -> None:
+    """Let a process end by itself; then end it. What it leaves is taken away."""
     with contextlib.suppress(OSError):
         pipes.asked.close()
     try:
@@ -200,6 +219,7 @@ def _end(process: "subprocess.Popen[bytes]", pipes: Pipes) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    cleared.join(GONE)
     pipes.answers.close()
 
 

@@ -17,7 +17,7 @@ from nightscore.scorers.files.model_folder import About
 from nightscore.scorers.functions.function import Declared, FunctionScorer, open_function
 from nightscore.scorers.mlflow.process import Sent, Workers
 from nightscore.scorers.mlflow.requirements import REQUIREMENTS, pinned, told
-from nightscore.scorers.mlflow.signature import input_columns, output_columns
+from nightscore.scorers.mlflow.signature import PREDICTION, input_columns, output_columns
 from nightscore.scorers.outputs import matrix_columns
 
 CPU = ("auto", "cpu")
@@ -110,7 +110,7 @@ def _predictor(workers: Workers, outputs: pa.Schema) -> Callable[[pa.RecordBatch
         _refuse_nulls(chunk)
         given = workers.predict(chunk)
         names: Sequence[str] = given.schema.names
-        if len(names) == len(outputs) == 1:  # a Series has a name or none, and means the same
+        if names == [PREDICTION] and len(outputs) == 1:  # an array, or a Series, which has a name or none
             names = outputs.names
         return dict(zip(names, given.columns, strict=True))
 

@@ -4,6 +4,7 @@ A signature lists columns (a name and a type each), or tensors (a dtype and a sh
 [-1, n] is a matrix, of columns that the job names.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -98,10 +99,11 @@ def _name(model: str, spec: Mapping[str, Any]) -> str:
 def _type(model: str, what: str, spec: Mapping[str, Any]) -> pa.DataType:
     shown = f"{model}: {what} {spec.get('name', '')!r} of the signature in its MLmodel"
     said = spec.get("type")
-    if said == "tensor":
-        return _of_numpy(shown, str(spec["tensor-spec"]["dtype"]))
-    if said == "array" and spec.get("items", {}).get("type") in TYPES:
-        return pa.list_(TYPES[spec["items"]["type"]])
+    with contextlib.suppress(KeyError, TypeError, AttributeError):  # what is not as MLflow writes it
+        if said == "tensor":
+            return _of_numpy(shown, str(spec["tensor-spec"]["dtype"]))
+        if said == "array" and spec.get("items", {}).get("type") in TYPES:
+            return pa.list_(TYPES[spec["items"]["type"]])
     if said not in TYPES:
         raise ModelError(f"{shown} is {said}; allowed: {', '.join(TYPES)}, an array of one, a tensor")
     return TYPES[said]

@@ -2,14 +2,16 @@
 
 It imports nothing of ours, so that it runs wherever mlflow, pandas and pyarrow are. What the parent says
 comes through stdin, in frames of a length (8 bytes) and as many bytes: a greeting (JSON), the model's files,
-then the x Arrow stream. It ends with its parent, however that ends, and takes its copy of the model with it.
+then a chunk after the other, each an Arrow stream. It ends with its parent, however that ends, and takes its
+copy of the model and the processes that the model has started with it. The model itself sees neither pipe.
 """
 
+import atexit
+import contextlib
 import json
 import os
 import shutil
-import sys
-import tempfile
+import signal
 import threading
 import time
 from pathlib import Path
@@ -26,20 +28,31 @@ class Unlike(Exception):
 def main() -> None:
     """Load the model that the parent sends, and score chunks until it ends."""
     parent = os.getppid()
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the model prints is no answer
-    folder = tempfile.mkdtemp(prefix="nightscore-mlflow-")
-    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
-    try:
-        _serve(sys.stdin.buffer, answers, folder)
-    except (BrokenPipeError, EOFError):
-        pass  # the parent has ended
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    asked, answers = _pipes()
+    with contextlib.suppress(BrokenPipeError, EOFError):  # the parent has ended, or wants no more
+        _serve(asked, answers, parent)
 
 
-def _serve(asked: BinaryIO, answers: BinaryIO, folder: str) -> None:
+def _pipes() -> "tuple[BinaryIO, BinaryIO]":
+    """The pipes of the parent, taken out of the model's reach.
+
+    What it prints is no answer, what it reads is nothing. A process that it forks has neither: two that
+    answer would give a chunk the scores of the one before.
+    """
+    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.register_at_fork(after_in_child=asked.close)
+    os.register_at_fork(after_in_child=answers.close)
+    return asked, answers
+
+
+def _serve(asked: BinaryIO, answers: BinaryIO, parent: int) -> None:
     greeting = json.loads(_read(asked))
+    folder = greeting["folder"]
+    atexit.register(_leave, os.getpid(), parent, folder)  # the last one, after those of the model
+    threading.Thread(target=_end_with, args=(parent, folder), daemon=True).start()
     for path in greeting["files"]:
         _write(Path(folder, path), _read(asked))
     try:
@@ -138,15 +151,28 @@ def _shown(error: BaseException) -> "dict[str, Any]":
     kinds = {"unlike": Unlike, "memory": MemoryError, "import": ImportError, "os": OSError}
     kind = next((kind for kind, of in kinds.items() if isinstance(error, of)), "rows")
     name = "" if kind == "unlike" else f"{type(error).__name__}: "
-    return {"kind": kind, "text": f"{name}{error}", "errno": getattr(error, "errno", None)}
+    try:
+        text = str(error)
+    except Exception:  # the model's own classes may fail at that
+        text = "it has no text"
+    return {"kind": kind, "text": f"{name}{text:.2000}", "errno": getattr(error, "errno", None)}
 
 
 def _end_with(parent: int, folder: str) -> None:
     """End when the parent has, whatever is computed meanwhile."""
     while os.getppid() == parent:
         time.sleep(LOOK)
-    shutil.rmtree(folder, ignore_errors=True)
+    _leave(os.getpid(), parent, folder)
     os._exit(1)
+
+
+def _leave(own: int, parent: int, folder: str) -> None:
+    """Take the copy away and, where no parent is left to do so, end what the model has started, too."""
+    if os.getpid() != own:  # a forked process ends
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.getppid() != parent and os.getpgrp() == own:
+        os.killpg(own, signal.SIGKILL)
 
 
 def _write(path: Path, data: bytes) -> None:

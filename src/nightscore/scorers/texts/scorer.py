@@ -105,7 +105,8 @@ class TextScorer:
 
     def _batches(self, texts: Sequence[str]) -> list[tuple[Ints, Ints]]:
         """Batches of texts of the same length: which texts, and their tokens [texts, sequence]."""
-        given = [self._prompt + (text.lower() if self._lower else text) for text in texts]
+        given = [self._prompt + text for text in texts]
+        given = [text.lower() for text in given] if self._lower else given  # the prompt, too
         ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(given)]
         lengths = np.array([len(tokens) for tokens in ids], np.int64)
         batches = []
@@ -202,6 +203,11 @@ def _tokenizer(session: Session, said: Said, options: Options) -> Any:
             f"{session.name}: {said.place} has no tokenizer under the {said.key}, in the JSON of the "
             f"package tokenizers: {error}"
         ) from error
+    if any(tokenizer.encode("a").type_ids):
+        raise ModelError(
+            f"{session.name}: its tokenizer gives tokens of a single text other token_type_ids than 0, which "
+            "kind text does not compute"
+        )
     own = tokenizer.truncation or {}
     _refuse_other_cuts(session, said, own, options)
     _refuse_other_case(session, said)
