@@ -27,6 +27,7 @@ SQL = f"""SELECT household_id, rank, product_id, rung FROM {DAG}
 WHERE day = DATE '{DAY}' AND household_id IN (1, 101) ORDER BY household_id, rank"""
 SANDBOX = ("--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu")  # root in a container has none
 WAIT = 60_000  # milliseconds
+expect.set_options(timeout=WAIT)  # its own five seconds are few for Airflow's pages on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_the_run_has_a_report(
     report = framed(browser_page)
     rows = airflow.receipt(DAG, first_run)["rows"]["published"]
     # A report is made when it is first asked for.
-    expect(report.get_by_text(f"{rows:,}").first).to_be_visible(timeout=WAIT)
+    expect(report.get_by_text(f"{rows:,}").first).to_be_visible()
     expect(report.get_by_text(DAY).first).to_be_visible()
     browser_page.wait_for_timeout(1_000)
     browser_page.screenshot(path=screenshots / "report.png")
