@@ -195,6 +195,54 @@ def test_challengers_are_measured_beside_the_champion(tmp_path: Path) -> None:
     assert dict(zip(found["model"], found["auc"], strict=True)) == pytest.approx(truth, rel=1e-12)
 
 
+def test_a_challenger_that_came_later_has_no_score_of_the_days_before(tmp_path: Path) -> None:
+    """Its NULLs are named; left out by the SQL, the days before have a row of the champion alone."""
+    root = make_workspace(tmp_path / "w", ROWS)
+    write_day(root, FIRST, ROWS)
+    run(load("mini", root), FIRST)
+    both = "champion: data/models/linear.onnx\n  challengers: [data/models/rival.onnx]"
+    (root / "jobs/mini/job.yaml").write_text(JOB.replace("path: data/models/linear.onnx", both))
+    linear_model(root / "data/models/rival.onnx", (3.0, 0.0))
+    write_day(root, THIRD, ROWS)
+    run(load("mini", root), THIRD)
+    add_quality(root)
+    tell(root, THIRD, drawn(0, ROWS, 3))
+    folder = root / "jobs/quality"
+    text = (folder / "job.yaml").read_text().replace("key: [scored_on, id]", "key: [scored_on, model, id]")
+    text = text.replace("by: scored_on", "by: [scored_on, model]")
+    (folder / "job.yaml").write_text(text.replace("SELECT scored_on,", "SELECT scored_on, model,"))
+    (folder / "labelled.sql").write_text(RIVALS)
+    (folder / "by_day.sql").write_text(BY_MODEL)
+    with pytest.raises(Broken, match="a row with a label has the score NULL"):
+        run(load("quality", root), THIRD)
+    sql = RIVALS.replace(
+        "rival__score FROM scored", "rival__score FROM scored WHERE rival__score IS NOT NULL"
+    )
+    (folder / "labelled.sql").write_text(sql)
+    run(load("quality", root), THIRD)
+    found = query("SELECT scored_on, model, rows FROM by_day ORDER BY ALL", root).to_pylist()
+    assert [(row["scored_on"].isoformat(), row["model"], row["rows"]) for row in found] == [
+        (FIRST, "champion", ROWS), (THIRD, "champion", ROWS), (THIRD, "rival", ROWS),
+    ]  # fmt: skip
+
+    (folder / "by_day.sql").write_text(BY_MODEL.replace("(scored_on, model), chance", "scored_on, chance"))
+    tell(root, THIRD, [(key, THIRD, key % 2) for key in range(ROWS)])
+    with pytest.raises(Broken, match="500 rows with a label are measured by places among 1000"):
+        run(load("quality", root), THIRD)
+
+
+def test_a_night_without_a_folder_of_labels_stops_or_is_left_out(root: Path) -> None:
+    """`calendar` is of the days before; `missing: skip` leaves the night out, and the next has all labels."""
+    with pytest.raises(Broken, match=f"no partition of {FOURTH} in labels"):
+        run(load("quality", root), FOURTH)
+    with (root / "jobs/quality/job.yaml").open("a") as file:
+        file.write("policy: {missing: skip}\n")
+    assert run(load("quality", root), FOURTH).status == "skipped"
+    tell(root, FOURTH, [])
+    run(load("quality", root), FOURTH)
+    hold(root, published(root, FOURTH)[FIRST], {key: label for key, _, label in drawn(0, 300, 1)})
+
+
 def test_two_labels_of_a_row_are_refused(root: Path) -> None:
     """Told twice on one day, which of them holds is chance: nothing is published."""
     tell(root, THIRD, [*drawn(0, 300, 1), (0, FIRST, 1)])
@@ -217,7 +265,9 @@ def test_without_the_limit_on_join_rows_a_key_twice_is_refused(root: Path) -> No
 
 def test_a_label_that_is_none_stops_the_night(root: Path) -> None:
     tell(root, THIRD, [(0, FIRST, 2)])
-    with pytest.raises(Broken, match="a label is 2; allowed: 0, 1"):
+    with pytest.raises(
+        Broken, match=r"by_day\.sql: a label is 2; allowed: 0, 1, and NULL for one that is not known yet$"
+    ):
         run(load("quality", root), THIRD)
 
 
@@ -247,6 +297,10 @@ def test_the_report_draws_the_measure_by_day(root: Path) -> None:
     assert drawing.count("<circle") == 2 and drawing.count("<polyline") == 1
     least, most = (format_value(repr(auc), "number") for auc in (min(aucs), max(aucs)))
     assert f"{least} to {most}" in page
+
+    run(load("quality", root), THIRD)
+    (one,) = [row["auc"] for row in published(root, THIRD).values() if row["auc"] is not None]
+    assert f"<small>{format_value(repr(one), 'number')}</small>" in report("quality", THIRD, root), "no range"
 
 
 def test_a_misspelt_column_is_told_before_the_night(root: Path) -> None:

@@ -24,7 +24,6 @@ from nightscore.job.macros import macros_called, read_macros
 from nightscore.store.sql.checks import repeatable_select
 from nightscore.store.sql.engine import Engine, EngineResources
 from nightscore.store.sql.order import ordered_select
-from tests.pipeline.test_measures import AMOUNTS, CHANCES
 
 Row = dict[str, Any]
 SCORES = st.sampled_from([None, math.nan, -1.5, 0.0, 0.25, 0.25000001, 3.0]) | st.floats(0, 1, width=32)
@@ -326,10 +325,20 @@ def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
         "first_reason": "first_reason(MAP {'no score': score IS NULL})",
         "sends_within": "sends_within(day, getvariable('day'), 7)",
         "untied": "untied(1, 1, key)", "html_text": "html_text('a<b')",
+        "score_place": "score_place(owner, score, key)", "score_tenth": "score_tenth(place)",
+        "places_are_of": "places_are_of(key, place)", "auc": "auc(key, place)",
+        "average_precision": "average_precision(key, place)", "chance_bin": "chance_bin(score)",
+        "to_18_places": "to_18_places(score)", "label_01": "label_01(key)", "unmeasured": "unmeasured(key)",
+        "calibration_error": "calibration_error(score, key, 1)", "gap_in": "gap_in(score, key, 1, 1)",
     }  # fmt: skip
-    measures = [macros_called(sql) for sql in (CHANCES, AMOUNTS)]  # checked by test_measures
-    assert calls.keys() == read_macros().keys() - set().union(*measures)
-    rows = "(SELECT 1 AS key, 1 AS owner, 0.5 AS score, 1 AS cost, getvariable('day') AS day)"
+    pairs = (
+        "labelled_score", "labelled_chance", "chance_of_truth", "brier_score", "log_loss", "error_of",
+        "mean_error", "mean_absolute_error", "root_mean_squared_error",
+    )  # fmt: skip
+    calls |= {name: f"{name}(score, key)" for name in pairs}
+    assert calls.keys() == read_macros().keys()
+    place = "struct_pack(first := 1, last := 1, hits := 1, of := 1) AS place"
+    rows = f"(SELECT 1 AS key, 1 AS owner, 0.5 AS score, 1 AS cost, getvariable('day') AS day, {place})"
     for name, call in calls.items():
         sql = ordered_select(repeatable_select(f"SELECT {call} AS found FROM {rows}", name), name)
         macros = macros_called(sql)

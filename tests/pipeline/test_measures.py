@@ -209,7 +209,46 @@ def test_a_row_without_a_label_may_have_no_score(connection: duckdb.DuckDBPyConn
     assert (found[0]["rows"], found[0]["labelled"], found[0]["auc"]) == (3, 2, 1.0)
 
 
-def test_a_row_without_a_bin_stops_the_run(connection: duckdb.DuckDBPyConnection) -> None:
+@pytest.mark.parametrize("bin_of", ["11", "1 + 9 * score", "NULL"])
+def test_a_row_without_a_bin_stops_the_run(connection: duckdb.DuckDBPyConnection, bin_of: str) -> None:
+    """A bin between two whole numbers is that of no row, and would leave its rows out of the error."""
     connection.register("rows", rows_of([0, 0], [0.5, 0.2], [0, 1]))
-    with pytest.raises(duckdb.Error, match="has no bin of 1 to 10"):
-        connection.execute("SELECT calibration_error(score, label, 11) FROM rows").fetchall()
+    with pytest.raises(duckdb.Error, match="has no bin, a whole number of 1 to 10"):
+        connection.execute(f"SELECT calibration_error(score, label, {bin_of}) FROM rows").fetchall()
+
+
+@pytest.mark.parametrize("measure", ["auc", "average_precision"])
+@pytest.mark.parametrize(
+    ("placed", "rest"),
+    [
+        ("score_place(0, score, label)", "GROUP BY grp"),
+        ("score_place(grp, score, label)", ""),
+        ("score_place(grp, score, label)", "WHERE score > 0.3 GROUP BY grp"),
+        ("score_place(grp, score, label)", "CROSS JOIN range(2) GROUP BY grp"),
+        ("score_place(grp, score, label)", "WHERE label = 1 AND grp = 0 OR label = 0 AND grp = 1"),
+        ("score_place(grp, score, 1 - label)", "GROUP BY grp"),
+        ("score_place(grp, score, nullif(label, 0))", "GROUP BY grp"),
+    ],
+)
+def test_places_among_other_rows_stop_the_run(
+    connection: duckdb.DuckDBPyConnection, measure: str, placed: str, rest: str
+) -> None:
+    """Of another group, of a part, of each row twice, by another label: each gives a number, a wrong one."""
+    scores, labels = [0.1, 0.4, 0.35, 0.8, 0.9, 0.6], [0, 0, 1, 1, 1, 0]
+    connection.register("rows", rows_of([0, 0, 0, 0, 1, 1], scores, labels))
+    sql = f"SELECT {measure}(label, place) FROM (SELECT *, {placed} AS place FROM rows) {rest}"
+    with pytest.raises(duckdb.Error, match="rows with a label are measured by places"):
+        connection.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR", "DATE"])
+def test_a_label_of_another_type_is_named(connection: duckdb.DuckDBPyConnection, kind: str) -> None:
+    connection.register("rows", rows_of([0], [0.5], [1.0]))
+    sql = f"SELECT label_01(CAST('2020-01-01' AS {kind})) FROM rows"
+    with pytest.raises(duckdb.Error, match="a label is 2020-01-01; allowed: 0, 1, and NULL"):
+        connection.execute(sql).fetchall()
+
+
+def test_a_log_loss_of_nothing_has_no_sign(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.register("rows", rows_of([0, 0], [0.0, 1.0], [0, 1]))
+    assert repr(connection.execute("SELECT log_loss(score, label) FROM rows").fetchone()) == "(0.0,)"

@@ -12,8 +12,8 @@ CREATE MACRO to_18_places(number) AS
 -- A label as 0 or 1.
 CREATE MACRO label_01(label) AS
     CASE
-        WHEN CAST(label AS DOUBLE) IN (0, 1) THEN CAST(label AS INTEGER)
-        WHEN label IS NOT NULL AND CAST(concat('a label is ', label, '; allowed: 0, 1, and NULL for one that is not known yet') AS BOOLEAN)
+        WHEN TRY_CAST(label AS DOUBLE) IN (0, 1) THEN CAST(CAST(label AS DOUBLE) AS INTEGER)
+        WHEN label IS NOT NULL AND CAST(concat('a label is ', CAST(label AS VARCHAR), '; allowed: 0, 1, and NULL for one that is not known yet') AS BOOLEAN)
         THEN NULL
     END;
 
@@ -21,7 +21,7 @@ CREATE MACRO label_01(label) AS
 CREATE MACRO labelled_score(score, label) AS
     CASE
         WHEN label IS NULL THEN NULL
-        WHEN isfinite(CAST(score AS DOUBLE)) THEN CAST(score AS DOUBLE)
+        WHEN isfinite(TRY_CAST(score AS DOUBLE)) THEN CAST(score AS DOUBLE)
         WHEN CAST(concat('a row with a label has the score ', coalesce(CAST(score AS VARCHAR), 'NULL'), '; allowed: a finite number') AS BOOLEAN)
         THEN NULL
     END;
@@ -49,19 +49,37 @@ CREATE MACRO score_place(grp, score, label) AS
         )
     END;
 
+-- An aggregate: true where places are of these rows, all of them and no others, and of this label. Else the run stops:
+-- by places of another group an AUC is a number as any, and wrong. A label of 1 is a hit of every row from its first down.
+CREATE MACRO places_are_of(label, place) AS
+    CASE
+        WHEN count(label) = 0 AND count(place.of) = 0 THEN true
+        WHEN min(place.of) = count(label) AND max(place.of) = count(label)
+            AND sum(place.first + place.last) = count(label) * (count(label) + 1)
+            AND sum(place.hits) = coalesce(sum(place.of + 1 - place.first) FILTER (label_01(label) = 1), 0)
+        THEN true
+        ELSE CAST(concat(
+            count(label), ' rows with a label are measured by places among ', coalesce(max(place.of), 0),
+            '; allowed: score_place(grp, score, label) of the same label, with grp as in GROUP BY, and no WHERE or join after it'
+        ) AS BOOLEAN)
+    END;
+
 -- An aggregate: the area under the ROC curve, as the chance that a 1 stands above a 0, a tie for a half (Mann and
 -- Whitney 1947; Hanley and McNeil 1982).
 CREATE MACRO auc(label, place) AS
-    CAST(
-        2 * count(*) FILTER (label_01(label) = 1) * (count(label) + 1)
-        - coalesce(sum(place.first + place.last) FILTER (label_01(label) = 1), 0)
-        - count(*) FILTER (label_01(label) = 1) * (count(*) FILTER (label_01(label) = 1) + 1)
-        AS DOUBLE
-    ) / nullif(2 * count(*) FILTER (label_01(label) = 1) * count(*) FILTER (label_01(label) = 0), 0);
+    CASE
+        WHEN places_are_of(label, place)
+        THEN CAST(
+            2 * count(*) FILTER (label_01(label) = 1) * (count(label) + 1)
+            - coalesce(sum(place.first + place.last) FILTER (label_01(label) = 1), 0)
+            - count(*) FILTER (label_01(label) = 1) * (count(*) FILTER (label_01(label) = 1) + 1)
+            AS DOUBLE
+        ) / nullif(2 * count(*) FILTER (label_01(label) = 1) * count(*) FILTER (label_01(label) = 0), 0)
+    END;
 
 -- An aggregate: the precision down to each 1, on average, not interpolated (Manning, Raghavan and Schütze 2008, 8.4).
 CREATE MACRO average_precision(label, place) AS
-    avg(to_18_places(place.hits / place.last)) FILTER (label_01(label) = 1);
+    CASE WHEN places_are_of(label, place) THEN avg(to_18_places(place.hits / place.last)) FILTER (label_01(label) = 1) END;
 
 -- An aggregate: the mean squared difference of chance and label (Brier 1950).
 CREATE MACRO brier_score(score, label) AS
@@ -76,7 +94,7 @@ CREATE MACRO chance_of_truth(score, label) AS
 CREATE MACRO log_loss(score, label) AS
     CASE
         WHEN min(chance_of_truth(score, label)) > 0
-        THEN -avg(to_18_places(ln(nullif(chance_of_truth(score, label), 0))))
+        THEN avg(to_18_places(-ln(nullif(chance_of_truth(score, label), 0))))  -- of a decimal: no -0.0
     END;
 
 -- The bin of a chance, 1 to 10, each as wide: (0, 0.1], (0.1, 0.2], …; 0 is in the first. NULL of what is no chance.
@@ -98,22 +116,22 @@ CREATE MACRO gap_in(score, label, bin, number) AS
 -- share of 1 are apart in a bin, on average over the rows (Naeini, Cooper and Hauskrecht 2015).
 CREATE MACRO calibration_error(score, label, bin) AS
     CASE
-        WHEN count(*) FILTER (label IS NOT NULL AND bin BETWEEN 1 AND 10) = count(label)
+        WHEN count(*) FILTER (label IS NOT NULL AND bin IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)) = count(label)
         THEN (
             gap_in(score, label, bin, 1) + gap_in(score, label, bin, 2) + gap_in(score, label, bin, 3)
             + gap_in(score, label, bin, 4) + gap_in(score, label, bin, 5) + gap_in(score, label, bin, 6)
             + gap_in(score, label, bin, 7) + gap_in(score, label, bin, 8) + gap_in(score, label, bin, 9)
             + gap_in(score, label, bin, 10)
         ) / nullif(count(label), 0)
-        WHEN CAST('calibration_error: a row with a label has no bin of 1 to 10: give chance_bin(score) or score_tenth(place)' AS BOOLEAN)
+        WHEN CAST('calibration_error: a row with a label has no bin, a whole number of 1 to 10: give chance_bin(score) or score_tenth(place)' AS BOOLEAN)
         THEN NULL
     END;
 
 -- Of a forecast: score less label.
 CREATE MACRO error_of(score, label) AS
     CASE
-        WHEN isfinite(CAST(label AS DOUBLE)) THEN labelled_score(score, label) - CAST(label AS DOUBLE)
-        WHEN label IS NOT NULL AND CAST(concat('a label is ', label, '; allowed: a finite number, and NULL for one that is not known yet') AS BOOLEAN)
+        WHEN isfinite(TRY_CAST(label AS DOUBLE)) THEN labelled_score(score, label) - CAST(label AS DOUBLE)
+        WHEN label IS NOT NULL AND CAST(concat('a label is ', CAST(label AS VARCHAR), '; allowed: a finite number, and NULL for one that is not known yet') AS BOOLEAN)
         THEN NULL
     END;
 

@@ -25,6 +25,11 @@ def test_what_is_no_number_is_a_gap(gap: str | None) -> None:
     assert [x for x, _ in line.dots] == [x for x, _ in draw_line(["1", "2", "2", "3"]).dots if x != "211.7"]
 
 
+def test_a_span_beyond_the_largest_float_is_drawn() -> None:
+    line = draw_line(["1e308", "0", "-1e308"])
+    assert [y for _, y in line.dots] == [f"{y:.1f}" for y in (EDGE, HEIGHT / 2, HEIGHT - EDGE)]
+
+
 def test_one_value_and_none() -> None:
     """Values that are all the same lie in the middle; where there are none nothing is drawn."""
     assert {y for _, y in draw_line(["7", "7"]).dots} == {f"{HEIGHT / 2:.1f}"}

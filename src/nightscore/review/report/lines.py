@@ -43,8 +43,11 @@ def draw_line(cells: Sequence[str | None]) -> Line:
 
 def _runs(values: Sequence[float], low: float, high: float) -> Iterator[list[Point]]:
     """The points of the rows without a gap between them; a column of one value lies in the middle."""
-    step, scale = (WIDTH - 2 * EDGE) / max(len(values) - 1, 1), (HEIGHT - 2 * EDGE) / ((high - low) or 1)
-    middle = HEIGHT / 2 if high == low else HEIGHT - EDGE
+    step, span = (WIDTH - 2 * EDGE) / max(len(values) - 1, 1), high / 2 - low / 2  # by halves it is finite
+    foot, tall = (HEIGHT - EDGE, HEIGHT - 2 * EDGE) if span else (HEIGHT / 2, 0)
     for is_there, run in groupby(enumerate(values), key=lambda one: math.isfinite(one[1])):
         if is_there:
-            yield [(f"{EDGE + i * step:.1f}", f"{middle - (value - low) * scale:.1f}") for i, value in run]
+            yield [
+                (f"{EDGE + i * step:.1f}", f"{foot - (value / 2 - low / 2) / (span or 1) * tall:.1f}")
+                for i, value in run
+            ]

@@ -8,8 +8,9 @@ import duckdb
 from nightscore.common import Broken, NotYet
 from nightscore.store.tables.snapshots import erased_meanwhile, was_replaced
 
-SAID = re.compile(
-    r"Conversion Error: Could not convert string '((two rows |the cost of |first_reason: ).*?)' to BOOL.*",
+SAID = re.compile(  # what a macro or an order of ours says
+    r"Conversion Error: Could not convert string '((two rows |the cost of |first_reason: |a label is "
+    r"|a row with a label |[0-9]+ rows with a label |calibration_error: ).*?)' to BOOL.*",
     re.DOTALL,
 )
 GONE = re.compile(r'Cannot access file "([^"]*[.]parquet)/[*][*]/[*][.]parquet"')  # it takes it for a folder
