@@ -13,9 +13,8 @@ from typing import Any
 from nightscore.common import NotYet, Workspace, as_day
 from nightscore.job import CHALLENGERS, PART_VARIABLES, Job
 from nightscore.pipeline.read import inputs
-from nightscore.scorers import OF_MODEL, read_hardware
+from nightscore.scorers import NOT_INSTALLED, OF_MODEL, read_hardware, version_of
 from nightscore.store import (
-    NOT_INSTALLED,
     Engine,
     EngineResources,
     MemoryBudget,
@@ -36,7 +35,6 @@ from nightscore.store import (
     run_folder,
     sound_file,
     storage,
-    version_of,
 )
 
 

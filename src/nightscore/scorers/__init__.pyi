@@ -30,7 +30,10 @@ from .hardware import Hardware as Hardware
 from .hardware import find_installed_devices as find_installed_devices
 from .hardware import find_plugins as find_plugins
 from .hardware import read_hardware as read_hardware
-from .mlflow.requirements import OF_MODEL as OF_MODEL
+from .libraries import NOT_INSTALLED as NOT_INSTALLED
+from .libraries import OF_MODEL as OF_MODEL
+from .libraries import libraries_of_kind as libraries_of_kind
+from .libraries import version_of as version_of
 from .none import NO_MODEL as NO_MODEL
 from .numbers import as_computed as as_computed
 from .numbers import lost as lost

@@ -86,9 +86,7 @@ from .documents.variant_file import tuned_variant as tuned_variant
 from .documents.variant_file import variant_settings as variant_settings
 from .documents.variant_file import write_model as write_model
 from .documents.variant_file import write_variant as write_variant
-from .documents.versions import NOT_INSTALLED as NOT_INSTALLED
 from .documents.versions import library_versions as library_versions
-from .documents.versions import version_of as version_of
 from .lake import delta_input as delta_input
 from .lake import iceberg_input as iceberg_input
 from .lake.bucket_tables import bring as bring

@@ -7,25 +7,25 @@ of its own (process.py), and only where the job says, by the folder's sha256, th
 
 import dataclasses
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 
 from nightscore.scorers import auto
 from nightscore.scorers.contract import Opens, Options, Scorer, serves
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.files.model_folder import PYFUNC, About, read_about
+from nightscore.scorers.libraries import libraries_of_kind
 from nightscore.scorers.mlflow.pyfunc import open_pyfunc
 from nightscore.scorers.mlflow.signature import Columns, input_columns
 from nightscore.scorers.variant import Variant
 
 __all__ = ["open_mlflow", "variants"]
 
-# Kind -> its module and function, and the packages that compute, of which one is installed.
+# Kind -> its module and function.
 OPENS = {
-    "onnx": ("nightscore.scorers.onnx.scorer", "open_onnx", ()),
-    "lightgbm": ("nightscore.scorers.boosters.lightgbm", "open_lightgbm", ("lightgbm",)),
-    "xgboost": ("nightscore.scorers.boosters.xgboost", "open_xgboost", ("xgboost", "xgboost-cpu")),
-    "catboost": ("nightscore.scorers.boosters.catboost", "open_catboost", ("catboost",)),
+    "onnx": ("nightscore.scorers.onnx.scorer", "open_onnx"),
+    "lightgbm": ("nightscore.scorers.boosters.lightgbm", "open_lightgbm"),
+    "xgboost": ("nightscore.scorers.boosters.xgboost", "open_xgboost"),
+    "catboost": ("nightscore.scorers.boosters.catboost", "open_catboost"),
 }
 
 
@@ -66,11 +66,11 @@ def _open_native(model: ModelFile, options: Options, about: About) -> NativeScor
     by_order = about.kind != "onnx"
     if by_order and options.columns is None and named is not None:
         options = dataclasses.replace(options, columns=list(named.schema.names) or None)
-    module, function, packages = OPENS[about.kind]
+    module, function = OPENS[about.kind]
     opens: Opens = getattr(importlib.import_module(module), function)
     inner = opens(model, options)
     _refuse_unlike(model.name, about.data, inner, named, by_order)
-    return NativeScorer(inner, {name: found for name in packages if (found := _version(name))})
+    return NativeScorer(inner, libraries_of_kind(about.kind))
 
 
 def _refuse_unlike(name: str, data: str, inner: Scorer, named: Columns | None, by_order: bool) -> None:
@@ -89,10 +89,3 @@ def _refuse_unlike(name: str, data: str, inner: Scorer, named: Columns | None, b
             raise ModelError(
                 f"{name}: column {field.name!r} is {kind} by the signature in MLmodel, {field.type} by {data}"
             )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

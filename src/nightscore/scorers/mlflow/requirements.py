@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from nightscore.scorers.libraries import NOT_INSTALLED, OF_MODEL
+
 REQUIREMENTS = "requirements.txt"
-OF_MODEL = "model: "  # before the names of libraries of a process of its own, where versions are told
 ALWAYS = ("mlflow", "mlflow-skinny")
 LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,]+))?")
 
@@ -29,7 +30,5 @@ def told(logged: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, s
         if not here and name in ALWAYS:
             continue
         differs = was and was != here
-        versions[f"{OF_MODEL}{name}"] = (here or "not installed") + (
-            f" (logged with {was})" if differs else ""
-        )
+        versions[f"{OF_MODEL}{name}"] = (here or NOT_INSTALLED) + (f" (logged with {was})" if differs else "")
     return versions
