@@ -1,7 +1,9 @@
-"""A BERT that is small enough for a test, behind a tokenizer trained on real product descriptions."""
+"""A BERT that is small enough for a test, behind a tokenizer for real product descriptions."""
 
 import importlib.util
 import json
+import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import onnx
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import BertWordPieceTokenizer
-from tokenizers.processors import BertProcessing
+from tokenizers.processors import TemplateProcessing
 
 from nightscore.scorers.files.model_file import ModelFile
 
@@ -67,13 +69,23 @@ def weights(config: dict[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
 
 @cache
 def tokenizer_json(special: bool = True) -> str:
-    """WordPiece with 300 words of the descriptions; with [CLS] and [SEP] around a text, or without."""
-    made = BertWordPieceTokenizer()
-    made.train_from_iterator(descriptions(), vocab_size=CONFIG["vocab_size"], show_progress=False)
-    if special:
-        ends = [(name, made.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
-        made.post_processor = BertProcessing(*ends)
+    """WordPiece with 300 words of the descriptions; with [CLS] and [SEP] around a text, or without.
+
+    Its letters, then the words that come most often: the trainer of `tokenizers` takes another one of equals
+    in each process.
+    """
+    made = BertWordPieceTokenizer({piece: number for number, piece in enumerate(_pieces())})
+    if not special:
+        made.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
     return str(made.to_str())
+
+
+def _pieces() -> list[str]:
+    words = Counter(re.findall(r"\w+|[^\w\s]", " ".join(descriptions())))
+    letters = sorted(set("".join(words)))
+    often = sorted((word for word in words if len(word) > 1), key=lambda word: (-words[word], word))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return [*special, *letters, *(f"##{letter}" for letter in letters), *often][: CONFIG["vocab_size"]]
 
 
 def tiny() -> onnx.ModelProto:
