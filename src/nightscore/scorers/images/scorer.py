@@ -21,9 +21,9 @@ from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.images.decode import pixels, require_pillow
 from nightscore.scorers.images.settings import ImageSettings, image_settings
 from nightscore.scorers.onnx.session import Session
-from nightscore.scorers.outputs import refuse_other_columns
 
 BATCH_NUMBERS = 4 << 20  # of a batch: 16 MB of float32, 27 images of 3 x 224 x 224
+ONE_COLUMN = "kind image takes one column of images: name it in the job's model.columns"
 TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8,
 }  # fmt: skip
@@ -56,7 +56,7 @@ class ImageScorer:
         self._session = Session(model, options)
         self._input, self._dtype = _input(self._session, self._settings)
         self._place = _placed(self._session, self._settings)
-        self._column = _column(self._session, options)
+        self._column = self._session.one_column(options, ONE_COLUMN, "columns")
         self._session.try_out({self._input: np.zeros((2, *self._place.shape), self._dtype)}, model)
         self._signature = Signature(pa.schema([(self._column, pa.binary())]), self._session.outputs)
 
@@ -119,10 +119,10 @@ def _input(session: Session, settings: ImageSettings) -> tuple[str, type[np.gene
     """The model's one input, and its type."""
     metas = session.inputs
     if len(metas) != 1 or metas[0].type not in TYPES or len(metas[0].shape) not in (3, 4):
-        shown = ", ".join(f"{meta.name} {meta.type} {meta.shape}" for meta in metas)
         raise ModelError(
-            f"{session.name}: its inputs are {shown}; kind image needs one, of {', '.join(TYPES)}, [rows, "
-            "colours, height, width] or [rows, height, width, colours], or of grey [rows, height, width]"
+            f"{session.name}: its inputs are {session.shown_inputs}; kind image needs one, of "
+            f"{', '.join(TYPES)}, [rows, colours, height, width] or [rows, height, width, colours], or of "
+            "grey [rows, height, width]"
         )
     as_they_are = settings.scale in (None, 1) and settings.mean is settings.std is None
     if metas[0].type == "tensor(uint8)" and not as_they_are:
@@ -193,15 +193,3 @@ def _known(size: object) -> bool:
 
 def _times(size: Sequence[object]) -> str:
     return " x ".join(map(str, size))
-
-
-def _column(session: Session, options: Options) -> str:
-    refuse_other_columns(session.name, options, session.columns())
-    names = list(options.columns or session.columns() or ())
-    if len(names) != 1:
-        raise ModelError(
-            f"{session.name}: columns are {names}; kind image takes one column of images: name it in the "
-            "job's model.columns",
-            "columns",
-        )
-    return names[0]

@@ -19,7 +19,7 @@ from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.chance import refuse_chance
 from nightscore.scorers.onnx.declared import Shape, declared_shapes
-from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs
+from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs, refuse_other_columns
 from nightscore.scorers.running import stop_calls
 
 ARROW_TYPES = {
@@ -101,6 +101,24 @@ class Session:
         except json.JSONDecodeError:
             return None
         return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+    def one_column(self, options: Options, needs: str, option: str = "") -> str:
+        """The one column that a model takes, by the job or by its metadata.
+
+        Raises:
+            ModelError: there is none, or more than one, with what it `needs`; or the two differ.
+        """
+        own = self.columns()
+        refuse_other_columns(self.name, options, own)
+        names = list(options.columns or own or ())
+        if len(names) != 1:
+            raise ModelError(f"{self.name}: columns are {names}; {needs}", option)
+        return names[0]
+
+    @property
+    def shown_inputs(self) -> str:
+        """The model's inputs, as messages have them."""
+        return ", ".join(f"{meta.name} {meta.type} {meta.shape}" for meta in self.inputs)
 
     @cached_property
     def missing(self) -> Mapping[str, str]:

@@ -28,7 +28,6 @@ from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import MissingValueError, ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.session import Session
-from nightscore.scorers.outputs import refuse_other_columns
 from nightscore.scorers.texts.pooling import with_pooling
 from nightscore.scorers.texts.settings import (
     TOKENIZER,
@@ -41,6 +40,10 @@ from nightscore.scorers.texts.settings import (
 BATCH_TOKENS = 1024  # of a batch: what a layer gives stays in the cache; 8,192 cost an eighth more (measured)
 NEEDED = ("input_ids", "attention_mask")
 ALLOWED = {*NEEDED, "token_type_ids"}
+ONE_COLUMN = (
+    "kind text takes one column of texts: name it in the job's model.columns, or as a JSON list in the "
+    "model's metadata, key 'columns'"
+)
 SAY_LENGTH = ": say model.text.max_length, as the model was trained"
 METADATA, FOLDER = "its metadata", "its folder"  # where a model says how texts become tokens
 
@@ -61,7 +64,7 @@ class TextScorer:
         model = with_pooling(model, options, settings)
         self._session = Session(model, options)
         _check_inputs(self._session)
-        self._column = _column(self._session, options)
+        self._column = self._session.one_column(options, ONE_COLUMN)
         self._lower, self._prompt = settings.lower, settings.prompt
         self._tokenizer = _tokenizer(self._session, _said(self._session, model, settings), options)
         self._session.try_out(self._feeds(np.zeros((2, 1), np.int64)), model)
@@ -135,22 +138,11 @@ def _check_inputs(session: Session) -> None:
     fixed = [size for meta in session.inputs for size in meta.shape if isinstance(size, int)]
     right = set(NEEDED) <= set(kinds) <= ALLOWED and set(kinds.values()) == {("tensor(int64)", 2)}
     if not right or fixed:
-        shown = ", ".join(f"{meta.name} {meta.type} {meta.shape}" for meta in session.inputs)
         raise ModelError(
-            f"{session.name}: its inputs are {shown}; kind text needs input_ids and attention_mask, and "
-            "allows token_type_ids, each tensor(int64) [batch, sequence] of sizes that are not fixed"
+            f"{session.name}: its inputs are {session.shown_inputs}; kind text needs input_ids and "
+            "attention_mask, and allows token_type_ids, each tensor(int64) [batch, sequence] of sizes that "
+            "are not fixed"
         )
-
-
-def _column(session: Session, options: Options) -> str:
-    refuse_other_columns(session.name, options, session.columns())
-    names = list(options.columns or session.columns() or ())
-    if len(names) != 1:
-        raise ModelError(
-            f"{session.name}: columns are {names}; kind text takes one column of texts: name it in the job's "
-            "model.columns, or as a JSON list in the model's metadata, key 'columns'"
-        )
-    return names[0]
 
 
 class Said(NamedTuple):
