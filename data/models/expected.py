@@ -36,13 +36,16 @@ def edge_rows(booster: lgb.Booster, rows: int) -> Numbers:
             thresholds[feature].append(
                 float(np.clip(threshold, -FAR, FAR))
             )  # some are of missing values alone
-    columns = []
-    for known in thresholds:
-        at = chance.choice(np.array([*known, -FAR, 0.0, FAR], np.float32), rows)
-        side = chance.choice(np.array([-np.inf, 0, np.inf], np.float32), rows)
-        beside = np.where(side == 0, at, np.nextafter(at, side))
-        columns.append(np.where(chance.random(rows) < 0.1, np.float32(np.nan), beside))
-    return np.column_stack(columns).astype(np.float32)
+    marks = (np.array([*known, -FAR, 0.0, FAR], np.float32) for known in thresholds)
+    return np.column_stack([draw_beside(chance, one, rows, missing=0.1) for one in marks])
+
+
+def draw_beside(chance: np.random.Generator, marks: Numbers, rows: int, missing: float) -> Numbers:
+    """Values [rows] of the type of `marks`, each one of those or the number beside it; a share is NaN."""
+    at = chance.choice(marks, rows)
+    side = chance.choice(np.array([-np.inf, 0, np.inf], marks.dtype), rows)
+    beside = np.where(side == 0, at, np.nextafter(at, side))
+    return np.where(chance.random(rows) < missing, marks.dtype.type(np.nan), beside)
 
 
 def _splits(node: Mapping[str, Any]) -> Iterator[tuple[int, float]]:

@@ -6,13 +6,19 @@ a scenario moves the odds. The rows are drawn, with each feature at, or one floa
 bins, and one in eight missing.
 """
 
+import sys
 from bisect import bisect_left
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from credit_graph import DOUBLE, LOAN, LONGEST, ODDS, SCORE, YEAR, Scorecard
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
+
+from data.models.expected import draw_beside
 
 SEED, ROWS = 22, 256
 SCENARIOS = ("downturn", "base", "upturn")
@@ -25,10 +31,8 @@ def draw_rows(card: Scorecard) -> dict[str, npt.NDArray[np.float64]]:
     chance = np.random.default_rng(SEED)
     columns = {}
     for feature, edges in zip(card.features, card.edges, strict=True):
-        at = chance.choice(np.array([*edges, edges[0] - 1, edges[-1] + 1]), ROWS)
-        side = chance.choice(np.array([-np.inf, 0, np.inf]), ROWS)
-        beside = np.where(side == 0, at, np.nextafter(at, side))
-        columns[feature] = np.where(chance.random(ROWS) < 0.125, np.nan, beside)
+        marks = np.array([*edges, edges[0] - 1, edges[-1] + 1])
+        columns[feature] = draw_beside(chance, marks, ROWS, missing=0.125)
     late = chance.choice(np.array([0.0, 0.23, 0.58, 0.75]), ROWS)
     loans = {
         "balance": np.round(chance.uniform(0, 40_000, ROWS), 2),

@@ -30,6 +30,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the root, for data.models
+
+from data.models.expected import write_expected
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
 OUTCOMES = REPOSITORY / "data/sources/loan_outcomes.parquet"
@@ -67,9 +71,7 @@ def main() -> int:
     model = credit_loss(card, REASONS).SerializeToString(deterministic=True)
     (HERE / "credit_loss.onnx").write_bytes(model)
     rows = draw_rows(card)
-    pq.write_table(
-        pa.table({**rows, **count_outputs(card, REASONS, rows)}), HERE / "credit_loss_expected.parquet"
-    )
+    write_expected(HERE / "credit_loss_expected.parquet", rows, count_outputs(card, REASONS, rows))
     out_of_fold = [held_out(values, is_bad, SEED + repeat) for repeat in range(REPEATS)]
     applicant = [name for name in BINS if name != "sub_grade"]
     without = [held_out(values, is_bad, SEED + repeat, applicant) for repeat in range(REPEATS)]

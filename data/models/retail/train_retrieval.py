@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from evaluate import HELD_OUT_DAYS, LABEL_DAYS
 from implicit.cpu.als import AlternatingLeastSquares
 from lists import Ints, Receipts, read_receipts
-from retrieval_rows import main as write_expected
+from retrieval_rows import main as write_rows
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         workspace = prepare(Path(folder))
         receipts = read_receipts(workspace)
         write_factors(workspace, receipts)
-        write_expected(workspace / "data/models/retail")
+        write_rows(workspace / "data/models/retail")
         metrics = evaluate(load(JOB, workspace=workspace), receipts, HELD_OUT_DAYS)
         for name in ("items", "users", "expected"):
             file = f"retrieval_{name}.parquet"
