@@ -13,7 +13,7 @@ from nightscore.common.errors import Broken
 from nightscore.evaluation.decision_changes import DecisionChanges, compare_decisions, measure_total_move
 from nightscore.job.fields import DecisionColumns
 from nightscore.job.parts.accuracy_budget import AccuracyBudget
-from nightscore.job.parts.model import Judge
+from nightscore.job.parts.judge import Judge
 from nightscore.store.sql.engine import EngineResources
 from tests.support.workspace import make_workspace
 

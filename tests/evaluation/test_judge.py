@@ -30,7 +30,7 @@ from nightscore.evaluation.verdict import (
     reach_verdict,
 )
 from nightscore.job.loader import load
-from nightscore.job.parts.model import Judge, Labels
+from nightscore.job.parts.judge import Judge, Labels
 from nightscore.pipeline import executors
 from nightscore.store import catalog
 from tests.pipeline.score.test_challengers import NEXT, contest

@@ -84,12 +84,12 @@ from .parts.features import Features as Features
 from .parts.highlights import SHOWN_COLUMNS as SHOWN_COLUMNS
 from .parts.highlights import SHOWN_ROWS as SHOWN_ROWS
 from .parts.highlights import Highlight as Highlight
+from .parts.judge import Judge as Judge
+from .parts.judge import Labels as Labels
 from .parts.model import CHALLENGERS as CHALLENGERS
 from .parts.model import MLFLOW as MLFLOW
 from .parts.model import REGISTRY_URI as REGISTRY_URI
 from .parts.model import URI_FORMS as URI_FORMS
-from .parts.model import Judge as Judge
-from .parts.model import Labels as Labels
 from .parts.notify import Event as Event
 from .parts.notify import Notify as Notify
 from .parts.overdue import FULL as FULL

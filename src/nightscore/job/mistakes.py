@@ -17,7 +17,8 @@ from nightscore.job.parts.airflow_settings import AirflowSettings
 from nightscore.job.parts.deliver import Delivery
 from nightscore.job.parts.features import Features
 from nightscore.job.parts.highlights import Highlight
-from nightscore.job.parts.model import Judge, Model
+from nightscore.job.parts.judge import Judge
+from nightscore.job.parts.model import Model
 from nightscore.job.parts.notify import Notify
 from nightscore.job.parts.overdue import Rung
 from nightscore.job.parts.params import Param

@@ -27,7 +27,8 @@ from nightscore.job.parts.audits import Audit
 from nightscore.job.parts.deliver import Delivery
 from nightscore.job.parts.features import Features, read_features_word
 from nightscore.job.parts.highlights import SHOWN_HIGHLIGHTS, Highlight
-from nightscore.job.parts.model import Judge, Model, read_model_word
+from nightscore.job.parts.judge import Judge
+from nightscore.job.parts.model import Model, read_model_word
 from nightscore.job.parts.notify import Notify
 from nightscore.job.parts.overdue import Rung
 from nightscore.job.parts.params import Param

@@ -27,6 +27,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Listed = Annotated[Columns | None, BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 Format = Annotated[str, AfterValidator(_format), Field(description=f"what a column holds: {ALLOWED_FORMATS}")]
 
 
@@ -49,8 +50,7 @@ class Highlight(StrictModel):
         ),
     ] = {}
     by: Annotated[
-        Columns | None,
-        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+        Listed,
         Field(
             description="the columns that name a row, such as a desk: by them rows of two days are matched; "
             "default: the SELECT gives one row"
@@ -65,8 +65,7 @@ class Highlight(StrictModel):
     ] = None
 
     chart: Annotated[
-        Columns | None,
-        BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+        Listed,
         Field(
             description="columns of numbers that the report draws above the table, each as a line over the "
             "rows in their order, such as the days of a measure"

@@ -1,4 +1,4 @@
-"""The model of a job as its job.yaml says it, its challengers, and what a verdict (`nightscore judge`) needs.
+"""The model of a job as its job.yaml says it, and its challengers.
 
 Light to import, as all of a job's spec.
 """
@@ -6,23 +6,21 @@ Light to import, as all of a job's spec.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
 from nightscore.common import clipped
 from nightscore.job.fields import (
     Column,
-    DecisionColumns,
     FilePath,
     Misplaced,
-    SqlFile,
     StrictModel,
     Text,
     shaped,
-    share_of,
 )
 from nightscore.job.parts.expected import Expected
+from nightscore.job.parts.preparation import ImageModel, TextModel
 
 CHALLENGERS = "challengers"  # the view that has their columns, too
 MOST = 6  # challengers: as many models as a process keeps open (open_model.py), less the champion's two
@@ -34,63 +32,6 @@ NO_MODEL = "none"  # the word, and the kind of scorer that stands for it
 URI_FORMS = f"allowed: {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS"
 
 
-class Labels(StrictModel):
-    """What came true of a day's rows, once it is known, and how scores are held to it."""
-
-    sql: Annotated[
-        SqlFile,
-        Field(
-            description="a .sql file: one SELECT of the key and `label`, from inputs up to after_days later"
-        ),
-    ]
-    after_days: Annotated[
-        int, Field(ge=0, le=3650, description="days after the scored one until its labels are complete")
-    ]
-    metric: Annotated[
-        Literal["auc", "log_loss", "squared_error"],
-        Field(description="auc and log_loss take labels of 0 and 1, squared_error takes numbers"),
-    ] = "auc"
-    max_drop: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False, description="by how much the metric may be worse, with confidence"),
-    ] = 0.0
-    output: Annotated[
-        Column | None, Field(description="the output that is held to them; default: the first")
-    ] = None
-    cluster: Annotated[
-        Column | None,
-        Field(description="rows with one value of it are one observation; default: the first key column"),
-    ] = None
-
-
-class Judge(DecisionColumns):
-    """When a challenger is promoted, held or rejected (`nightscore judge`)."""
-
-    days: Annotated[
-        int, Field(ge=1, le=1000, description="published days, with its scores, that a verdict needs")
-    ] = 14
-    segments: Annotated[
-        list[Column], Field(description="kept or key columns: no value of one may get worse")
-    ] = []
-    max_flips: Annotated[
-        Annotated[str, shaped(r"^(100|[0-9]{1,2}(\.[0-9]+)?) ?%$", "a share from 0 % to 100 %, such as 5%")]
-        | None,
-        Field(description="the largest share of decision rows that may differ, such as 5%"),
-    ] = None
-    min_rank_correlation: Annotated[
-        float | None, Field(ge=-1, le=1, description="of Spearman, between both models' scores, on each day")
-    ] = None
-    labels: Annotated[
-        Labels | None, Field(description="what came true; without it max_flips has to stand in")
-    ] = None
-    confidence: Annotated[float, Field(gt=0.5, lt=1, description="of intervals, two-sided")] = 0.95
-
-    @property
-    def flips(self) -> float | None:
-        """The largest share of decision rows that may differ, 0 to 1."""
-        return share_of(self.max_flips) if self.max_flips else None
-
-
 def _kind(value: str) -> str:
     if not re.fullmatch(KIND, value):
         raise ValueError(
@@ -98,53 +39,6 @@ def _kind(value: str) -> str:
             "such as scorers/mine.py"
         )
     return value
-
-
-class TextModel(StrictModel):
-    """What goes before and after a model of texts; what its own files say may not be contradicted."""
-
-    pooling: Annotated[
-        Literal["mean", "cls", "none"] | None,
-        Field(description="how the rows of a text's tokens become one: their mean, or the first one's"),
-    ] = None
-    normalize: Annotated[bool | None, Field(description="whether an embedding is divided by its length")] = (
-        None
-    )
-    max_length: Annotated[
-        int | None, Field(ge=1, le=1_000_000, description="the most tokens of a text, special ones included")
-    ] = None
-
-
-Pixels = Annotated[int, Field(ge=1, le=10_000)]
-Size = Annotated[list[Pixels], Field(min_length=2, max_length=2)]
-OfColours = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=3)]
-
-
-class ImageModel(StrictModel):
-    """Steps before a model of images; what its preprocessor_config.json says may not be contradicted."""
-
-    colour: Annotated[
-        Literal["rgb", "bgr", "grey"] | None,
-        Field(description="of the pixels that the model takes; bgr is OpenCV's order; default: rgb"),
-    ] = None
-    resize: Annotated[
-        Pixels | Size | None, Field(description="[height, width], or the shorter edge, before a crop")
-    ] = None
-    resample: Annotated[
-        Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] | None,
-        Field(description="the filter of Pillow that resizes; default: bilinear"),
-    ] = None
-    crop: Annotated[Size | None, Field(description="[height, width] of the middle")] = None
-    scale: Annotated[
-        Literal["1/255"] | Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
-        Field(description="by what pixels of 0 to 255 are multiplied: 1/255, or a number"),
-    ] = None
-    mean: Annotated[OfColours | None, Field(description="what is then subtracted, a number a colour")] = None
-    std: Annotated[OfColours | None, Field(description="what it is divided by, a number a colour")] = None
-    layout: Annotated[
-        Literal["nchw", "nhwc"] | None,
-        Field(description="colours before or after height and width; default: as the model's shape says"),
-    ] = None
 
 
 class Model(StrictModel):
