@@ -16,10 +16,8 @@ from nightscore.start.samples import DAYS, HISTORY, parquet, partition
 DIGITS = Path(__file__).parent / "templates/digits.parquet"
 EDGE = 8  # pixels of an image, in height and width
 WHITE, STEP = 255, 15  # grey levels of bare paper, and of each of 16 steps of ink
-KNOWN, SCANS_A_DAY = (
-    900,
-    299,
-)  # images of which the digit is known, for training; then three days: 1,797 in all
+KNOWN = 900  # images of which the digit is known, for training
+SCANS_A_DAY = 299  # of the three days after them: 1,797 in all
 
 
 def scans_files() -> dict[str, bytes]:

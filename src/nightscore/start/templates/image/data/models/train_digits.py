@@ -21,10 +21,8 @@ from sklearn.neural_network import MLPClassifier
 HERE = Path(__file__).parent
 LAKE = HERE.parents[1] / "data/lake"
 DAY = "2025-10-01"  # of which the digits are known
-HELD_OUT, EXPECTED = (
-    200,
-    100,
-)  # scans at its end that the network is measured by, and that are kept with their scores
+HELD_OUT = 200  # scans at its end that the network is measured by
+EXPECTED = 100  # of them that are kept with their scores
 
 scans = pq.read_table(LAKE / f"scans/day={DAY}/scans.parquet", partitioning=None).sort_by("scan_id")
 known = pq.read_table(LAKE / "digits.parquet").sort_by("scan_id")
