@@ -32,7 +32,7 @@ def redirect(port: int) -> tuple[int, str | None]:
     return answer.status, answer.getheader("location")
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_airflow_is_ready_with_a_log_in_and_goes_with_its_terminal(
     tmp_path: Path, sent: signal.Signals
 ) -> None:

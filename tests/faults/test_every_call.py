@@ -123,10 +123,9 @@ def test_a_night_that_fails_at_a_call_leaves_old_or_new(published: Path, forks: 
 
 
 @pytest.mark.slow
+@pytest.mark.rest
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind == "kill -9" else pytest.mark.rest) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_night_that_fails_at_its_kth_call_leaves_old_or_new(
     published: Path, forks: Forks, kind: str
 ) -> None:

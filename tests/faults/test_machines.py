@@ -146,6 +146,7 @@ def test_gc_and_a_run_that_wakes_are_never_both_right(
 
 
 @pytest.mark.slow
+@pytest.mark.rest
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(4))
 def test_gc_and_a_run_that_wakes_sixty_times(

@@ -1,11 +1,11 @@
 """Which tests `make test` leaves to `make check`, and which cases that to `make faults`, by their times.
 
     make test-all PYTEST='--junitxml=all.xml'
-    python -m tests.support.tiers all.xml 600 4800
+    python -m tests.support.tiers all.xml 600 5000
 
 writes tests/long_tests.txt: of the tests that no mark makes slow those that cost most are, until the others
 take 600 seconds; each file keeps one at least. And tests/rest_cases.txt: of the cases of slow tests, if they
-take three seconds, those that cost most are of the tier `rest`, until all that `make check` runs takes 4,800
+take two seconds, those that cost most are of the tier `rest`, until all that `make check` runs takes 5,000
 seconds; each function keeps one case at least, so that no claim is left out. What costs much depends on what
 else there is, so it stands in lists, not in marks.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[1]
 LONG, REST = HERE / "long_tests.txt", HERE / "rest_cases.txt"
-CHEAP = 3.0  # seconds: of a table of such cases all are run
+CHEAP = 2.0  # seconds: of a table of such cases all are run
 HEAD = {
     LONG: """\
 # Tests of the slow tier because they are long: `make check` runs them, `make test` does not.

@@ -97,14 +97,15 @@ def test_totals_are_those_of_all_lines(small: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sixty_days_of_increments_are_one_query_over_sixty_days(workspace: Path, tmp_path: Path) -> None:
-    """The whole year's real lines, from the first of January on: 60 nights, each of them equal to pandas."""
+@pytest.mark.parametrize("nights", [32, pytest.param(60, marks=pytest.mark.rest)])
+def test_days_of_increments_are_one_query_over_all_days(workspace: Path, tmp_path: Path, nights: int) -> None:
+    """The whole year's real lines, from the first of January on: each of the nights is equal to pandas."""
     root, lake = add_totals(tmp_path / "w"), tmp_path / "w/data/lake/retail"
-    days = days_of(workspace / "data/lake/retail")[:60]
+    days = days_of(workspace / "data/lake/retail")[:nights]
     for folder in (f"transactions/day={day}" for day in days):
         shutil.copytree(workspace / "data/lake/retail" / folder, lake / folder)
     ends = dict(backfill(load(JOB, root), days[0], days[-1]))
-    assert [end.status for end in ends.values()] == ["published"] * 60  # type: ignore[union-attr]
+    assert [end.status for end in ends.values()] == ["published"] * nights  # type: ignore[union-attr]
     asked = [day for day, end in ends.items() if "as full.sql" in str(end.audits)]  # type: ignore[union-attr]
     assert [str(day) for day in asked] == [d for d in days if d == days[0] or is_due(d, 30)]
     lines = receipts_of_the_till(lake)
