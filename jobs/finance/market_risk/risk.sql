@@ -11,17 +11,16 @@
 -- * scenario and moved_on name that scenario: which one it is, and the day on which prices moved so.
 -- * _historical is the same by moves as they were, of the job historical_simulation, to be seen beside it.
 WITH
+positions AS (
+    SELECT desk, value, unnest(pnl) AS pnl, generate_subscripts(pnl, 1) AS scenario
+    FROM market_risk_pnl
+),
 losses AS (  -- the firm is summed from positions too, not from desks: an audit holds the two together
     SELECT
-        CASE WHEN grouping(desk) = 1 THEN 'firm' ELSE desk END AS desk, scores.scenario,
-        -sum(CAST(round(quantity * (scores.price - base.price), 2) AS DECIMAL(18, 2))) AS loss,
-        count(*) AS positions,
-        sum(CAST(round(quantity * base.price, 2) AS DECIMAL(18, 2))) AS value
-    FROM (SELECT position_id, desk, quantity FROM trades WHERE action = 'open') AS opening
-    JOIN (SELECT position_id, price FROM scores WHERE scenario = 0) AS base USING (position_id)
-    JOIN scores USING (position_id)
-    WHERE scores.scenario > 0
-    GROUP BY GROUPING SETS ((desk, scores.scenario), (scores.scenario))
+        CASE WHEN grouping(desk) = 1 THEN 'firm' ELSE desk END AS desk, scenario,
+        -sum(pnl) AS loss, count(*) AS positions, sum(value) AS value
+    FROM positions
+    GROUP BY GROUPING SETS ((desk, scenario), (scenario))
 ),
 ranked AS (
     SELECT *, row_number() OVER (PARTITION BY desk ORDER BY loss DESC, scenario) AS rank
