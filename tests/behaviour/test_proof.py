@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nightscore import Broken, load, run
+from nightscore.pipeline.publish import reconcile
 from nightscore.pipeline.request import RunRequest
 from nightscore.pipeline.steps import plan_day, publish_day, score_piece
 from nightscore.store.documents.plan import Plan
@@ -57,8 +58,13 @@ def keyed(fresh: Build) -> Path:
     return root
 
 
-def test_the_receipt_counts_what_was_read_and_scored(large: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_receipt_counts_what_was_read_and_scored(
+    large: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows and key hash equal an independent recount of the source, over three pieces."""
+    if compiled:
+        monkeypatch.setattr(reconcile, "COMPILED", 0)
     receipt = run(load("mini", large), DAY, force=True)
     rows = receipt.rows
     assert (rows.read, rows.scored, rows.rejected, rows.published) == (MANY, MANY, 0, MANY)
@@ -73,8 +79,13 @@ def test_the_key_hash_of_sql_features_is_that_of_the_rows_that_the_sql_gave(fres
     assert receipt.key_hash.in_ == receipt.key_hash.out == recount((i,) for i in range(0, ROWS, 2))
 
 
-def test_the_key_hash_tells_keys_of_two_columns_apart(keyed: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_key_hash_tells_keys_of_two_columns_apart(
+    keyed: Path, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Text of any kind: quotes, commas, NUL, other alphabets, and the empty text."""
+    if compiled:
+        monkeypatch.setattr(reconcile, "COMPILED", 0)
     names = ["", "a", "1:a", "a,1:b", "o'hara", 'say "x"', "nul\0inside", "żółw 🐢", "tab\there", "new\nline"]
     with_names(keyed, list(names))
     receipt = run(load("mini", keyed), DAY)

@@ -255,6 +255,8 @@ from .tables.column_stats import tally_rows as tally_rows
 from .tables.column_stats import without_bounds as without_bounds
 from .tables.data_files import link_staged as link_staged
 from .tables.data_files import write_rows as write_rows
+from .tables.key_sums import has_hashed_types as has_hashed_types
+from .tables.key_sums import sum_key_hashes as sum_key_hashes
 from .tables.log_files import committed_files as committed_files
 from .tables.snapshots import LiveFile as LiveFile
 from .tables.snapshots import Snapshot as Snapshot

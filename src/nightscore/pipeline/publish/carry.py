@@ -263,7 +263,7 @@ def _hold_to_source(day: Day, source: Receipt, read_back: Mapping[str, TableProo
 
 def _prove(day: Day, engine: Engine, source: Receipt) -> ControlTotals:
     """Rows and key hash of what was published of the day before, and of what is staged."""
-    rows, out = read_staged_totals(engine, "scores", day.job.spec.key)
+    rows, out = read_staged_totals(engine, "scores", day.job.spec.key, source.rows.published)
     if (rows, out) != (source.rows.published, source.key_hash.out):
         raise Broken(
             f"{day}: {rows:,} rows with key hash {out} are staged, and the receipt of {source.day} says "

@@ -258,8 +258,9 @@ def _prove(
 def _read_totals(day: Day, engine: Engine) -> ControlTotals:
     """Rows and key hashes of the source and of the scores, read again."""
     key, read = day.job.spec.key, inputs.scored_columns(day.job, day.plan.inputs)
-    scored_rows, out = read_staged_totals(engine, "scores", key)
-    read_rows, in_ = read_source_totals(engine, day.workspace, day.plan.pieces, key, read)
+    rows = day.plan.day_rows
+    scored_rows, out = read_staged_totals(engine, "scores", key, rows)
+    read_rows, in_ = read_source_totals(engine, day.workspace, day.plan.pieces, key, read, of=rows)
     return ControlTotals(read_rows, scored_rows, in_, out)
 
 

@@ -89,6 +89,7 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
         NotYet: it is gone.
     """
     place, key = day.run.scores(piece.fingerprint), day.job.spec.key
+    all_rows = day.plan.day_rows
     seen = place.look()  # once: of a bucket each look is a request
     if seen is None:
         raise NotYet(f"{place}: has gone; another run of the day is at work, or gc")
@@ -104,9 +105,9 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
         ) as engine,
         SqlMistakes(str(day)),
     ):
-        _, key_hash = read_staged_totals(engine, "scores", key)
+        _, key_hash = read_staged_totals(engine, "scores", key, all_rows)
         read = inputs.scored_columns(day.job, day.plan.inputs)
-        source_rows, source_hash = read_source_totals(engine, day.workspace, [piece], key, read)
+        source_rows, source_hash = read_source_totals(engine, day.workspace, [piece], key, read, of=all_rows)
     types = pq.read_schema(local).remove_metadata()
     proof = PieceProof(
         sha256=sha256, tag=seen.tag, rows=rows, bytes=staged.bytes, rejected=staged.rejected,

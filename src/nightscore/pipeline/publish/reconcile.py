@@ -18,11 +18,12 @@ from nightscore.store import (
     AS_THEY_ARE,
     Engine,
     Piece,
-    RowRange,
     SourceColumns,
+    has_hashed_types,
     open_staged,
     quote_identifier,
     storage,
+    sum_key_hashes,
 )
 
 EXAMPLES = 3
@@ -30,6 +31,8 @@ BATCH = 65_536  # rows
 # Rows that are grouped at once: a share of the keys by their hash. Spilling would not do: DuckDB 2.0 gives up
 # where the groups are many more than its memory holds (20 million int64 keys in 64 MB).
 AT_ONCE = 8_000_000
+# Rows of a day from which on the compiled kernel is loaded: that takes half a second, and it saves more.
+COMPILED = 1_000_000
 Row = tuple[Any, ...]
 Bounds = Sequence[Row]  # the least and the greatest key of a file; () of one without rows
 
@@ -79,20 +82,41 @@ def key_md5(key: Sequence[str]) -> str:
 
 def read_source_totals(
     engine: Engine, workspace: Workspace, pieces: Iterable[Piece], key: Sequence[str],
-    read: SourceColumns = AS_THEY_ARE,
+    read: SourceColumns = AS_THEY_ARE, *, of: int = 0,
 ) -> tuple[int, str]:  # fmt: skip
-    """Rows and key hash of the rows that were to be scored, from the source itself."""
+    """Rows and key hash of the rows that were to be scored, from the source itself; the day has `of` rows."""
     rows = lower = upper = 0
     for part in (r for piece in pieces for r in piece.ranges):
-        totals = _range_totals(engine, workspace, part, key, read)
+        source = (
+            f"(SELECT {read.terms(part.path, key)} "
+            f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
+            "WHERE file_row_number >= $2 AND file_row_number < $3)"
+        )
+        values = [str(storage.locate(workspace, part.path)), part.start, part.stop]
+        totals = _read_totals(engine, source, key, values, of)
         rows, lower, upper = rows + totals[0], lower + totals[1], upper + totals[2]
     return rows, key_hash_text(lower, upper)
 
 
-def read_staged_totals(engine: Engine, view: str, key: Sequence[str]) -> tuple[int, str]:
-    """Rows and key hash of a view: what was staged, read back."""
-    [(rows, lower, upper)] = engine.rows(key_hash_select(view, key))
-    return rows, key_hash_text(int(lower), int(upper))
+def read_staged_totals(engine: Engine, view: str, key: Sequence[str], of: int = 0) -> tuple[int, str]:
+    """Rows and key hash of a view: what was staged, read back; the day has `of` rows."""
+    rows, lower, upper = _read_totals(engine, view, key, (), of)
+    return rows, key_hash_text(lower, upper)
+
+
+def _read_totals(
+    engine: Engine, source: str, key: Sequence[str], values: Sequence[Any], of: int
+) -> tuple[int, int, int]:
+    """Rows of `source` and both sums of their key hashes: compiled where there are many, else by SQL."""
+    select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
+    if of < COMPILED or not has_hashed_types(engine.schema(select, values)):
+        [(rows, lower, upper)] = engine.rows(key_hash_select(source, key), values)
+        return rows, int(lower), int(upper)
+    rows = lower = upper = 0
+    for batch in engine.stream(select, values=values):
+        sums = sum_key_hashes(batch)
+        rows, lower, upper = rows + batch.num_rows, lower + sums[0], upper + sums[1]
+    return rows, lower, upper
 
 
 def combine_key_hashes(*hashes: str) -> str:
@@ -107,20 +131,6 @@ def read_reject_reasons(engine: Engine, view: str) -> dict[tuple[str, str], tupl
         "GROUP BY stage, reason ORDER BY n DESC, stage, reason"
     )
     return {(stage, reason): (rows, message) for stage, reason, rows, message in reasons}
-
-
-def _range_totals(
-    engine: Engine, workspace: Workspace, part: RowRange, key: Sequence[str], read: SourceColumns
-) -> tuple[int, int, int]:
-    source = (
-        f"(SELECT {read.terms(part.path, key)} "
-        f"FROM {read.reader('$1', part.path, ', file_row_number = true')} "
-        "WHERE file_row_number >= $2 AND file_row_number < $3)"
-    )
-    [totals] = engine.rows(
-        key_hash_select(source, key), [str(storage.locate(workspace, part.path)), part.start, part.stop]
-    )
-    return totals[0], int(totals[1]), int(totals[2])
 
 
 def key_hash_text(lower: int, upper: int) -> str:

@@ -25,6 +25,7 @@ from nightscore.store.tables.staging import open_staged
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
 MAX_DIGITS = 76  # of a decimal256
+FEW_DIGITS = 28  # of decimals of which ten thousand million add up to 38, which a decimal128 holds
 ROWS = 1 << 20  # of which such sums are exact
 
 
@@ -97,8 +98,10 @@ class Tally:
         extremes = pc.min_max(values)
         self.bounds += [extremes["min"].as_py(), extremes["max"].as_py()]
         if pa.types.is_decimal(values.type):
+            few = values.type.precision <= FEW_DIGITS  # a third of the time
+            wide = pa.decimal128(38, values.type.scale) if few else pa.decimal256(76, values.type.scale)
             with localcontext(prec=MAX_DIGITS):
-                self.total += pc.sum(values.cast(pa.decimal256(MAX_DIGITS, values.type.scale))).as_py()
+                self.total += pc.sum(values.cast(wide)).as_py()
             return
         array = values.to_numpy(zero_copy_only=False)
         adds = exact_float_sum if array.dtype.kind == "f" else exact_integer_sum
