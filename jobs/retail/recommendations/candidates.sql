@@ -20,11 +20,16 @@ lines AS (  -- one line of a till receipt; (household, basket, product) is uniqu
     FROM transactions
 ),
 catalogue AS (  -- some products have no category or type; their department stands in
-    SELECT
-        product_id,
-        coalesce(product_category, department) AS category,
-        coalesce(product_type, department) AS type
-    FROM products
+    SELECT  -- both as numbers in the order of their names: those are grouped and joined in less time
+        product_id, dense_rank() OVER (ORDER BY category) AS category, dense_rank() OVER (ORDER BY type) AS type
+    FROM (
+        SELECT
+            product_id,
+            coalesce(product_category, department) AS category,
+            coalesce(product_type, department) AS type
+        FROM products
+    )
+    WHERE type IS NOT NULL
 ),
 trips AS (  -- one basket; the latest of a household has number 1
     SELECT
@@ -57,7 +62,8 @@ own AS (  -- a household and a product that it has bought
         count(*) FILTER (lines.ago < 84) AS times_84,
         min(lines.ago) AS last_ago, max(lines.ago) AS first_ago, max(day) AS last_bought,
         min(trips.number) AS last_trip,
-        sum(quantity) AS quantity, arg_min(quantity, row(trips.number, quantity)) AS last_quantity,
+        -- of the latest trip; as one number, for a row of two takes four times as long
+        sum(quantity) AS quantity, arg_min(quantity, trips.number * 4294967296 + quantity) AS last_quantity,
         sum(retail_disc) AS discount, sum(sales_value + retail_disc) AS full_price,
         sum(lines.weight) AS weight, sum(lines.slow_weight) AS slow_weight
     FROM lines
@@ -70,44 +76,59 @@ came_back AS (  -- of the products it bought four weeks ago or earlier, which ca
     WHERE first_ago >= 28
     GROUP BY household_id
 ),
-sold AS (  -- a product over all households
-    SELECT
-        product_id,
-        count(DISTINCT household_id) AS buyers,
-        count(DISTINCT household_id) FILTER (ago < 28) AS buyers_28,
-        count(*) FILTER (ago < 7) AS times_7, count(*) FILTER (ago < 28) AS times_28,
-        count(*) FILTER (ago < 84) AS times_84,
-        sum(retail_disc) FILTER (ago < 7) AS discount_7,
-        sum(sales_value + retail_disc) FILTER (ago < 7) AS full_price_7,
-        sum(sales_value) AS sales, sum(quantity) AS quantity
-    FROM lines
-    JOIN catalogue USING (product_id)
-    GROUP BY product_id
-),
-rebought AS (  -- how its buyers come back to a product
-    SELECT
-        product_id,
-        count(*) AS buyers, count(*) FILTER (times > 1) AS repeaters,
-        sum(first_ago - last_ago) AS span, sum(times - 1) AS repeats,
-        count(*) FILTER (first_ago >= 14) AS had,
-        count(*) FILTER (first_ago >= 14 AND last_ago < 14) AS again
-    FROM own
-    GROUP BY product_id
+sold AS (  -- a product over all households, and how its buyers come back to it
+    SELECT *
+    FROM (
+        SELECT
+            product_id,
+            count(*) AS buyers, count(*) FILTER (last_ago < 28) AS buyers_28,
+            sum(times_28) AS times_28, sum(times_84) AS times_84, sum(quantity) AS quantity,
+            count(*) FILTER (times > 1) AS repeaters,
+            sum(first_ago - last_ago) AS span, sum(times - 1) AS repeats,
+            count(*) FILTER (first_ago >= 14) AS had,
+            count(*) FILTER (first_ago >= 14 AND last_ago < 14) AS again
+        FROM own
+        GROUP BY product_id
+    )
+    JOIN (
+        SELECT
+            product_id, sum(sales_value) AS sales, count(*) FILTER (ago < 7) AS times_7,
+            sum(retail_disc) FILTER (ago < 7) AS discount_7,
+            sum(sales_value + retail_disc) FILTER (ago < 7) AS full_price_7
+        FROM lines
+        GROUP BY product_id
+    ) USING (product_id)
+    SEMI JOIN catalogue USING (product_id)
 ),
 own_type AS (  -- a household and a type, such as FLUID MILK WHITE ONLY
-    SELECT
-        household_id, type,
-        count(DISTINCT basket_id) AS times, count(DISTINCT basket_id) FILTER (ago < 28) AS times_28,
-        count(DISTINCT product_id) AS products, min(ago) AS last_ago, max(ago) AS first_ago,
-        sum(weight) AS weight, sum(slow_weight) AS slow_weight
-    FROM lines
-    JOIN catalogue USING (product_id)
-    GROUP BY household_id, type
+    SELECT *
+    FROM (
+        SELECT
+            household_id, type, count(*) AS products, min(last_ago) AS last_ago, max(first_ago) AS first_ago,
+            sum(weight) AS weight, sum(slow_weight) AS slow_weight
+        FROM own
+        JOIN catalogue USING (product_id)
+        GROUP BY household_id, type
+    )
+    JOIN (
+        SELECT household_id, type, count(*) AS times, count(*) FILTER (ago < 28) AS times_28
+        FROM (  -- all that a basket has of a type counts once
+            SELECT household_id, type, basket_id, min(ago) AS ago
+            FROM lines
+            JOIN catalogue USING (product_id)
+            GROUP BY household_id, type, basket_id
+        )
+        GROUP BY household_id, type
+    ) USING (household_id, type)
 ),
 own_category AS (  -- a household and a category, such as FLUID MILK PRODUCTS
-    SELECT household_id, category, count(DISTINCT basket_id) AS times, min(ago) AS last_ago
-    FROM lines
-    JOIN catalogue USING (product_id)
+    SELECT household_id, category, count(*) AS times, min(last_ago) AS last_ago
+    FROM (
+        SELECT household_id, category, basket_id, min(ago) AS last_ago
+        FROM lines
+        JOIN catalogue USING (product_id)
+        GROUP BY household_id, category, basket_id
+    )
     GROUP BY household_id, category
 ),
 sold_type AS (
@@ -161,6 +182,13 @@ candidates AS (  -- UNION removes the pairs that several of the four roads lead 
         JOIN catalogue USING (product_id)
         QUALIFY row_number() OVER (PARTITION BY type ORDER BY buyers_28 DESC, product_id) <= 3
     ) USING (type)
+),
+ranks AS (  -- apart, so that two columns are sorted and not fifty
+    SELECT
+        household_id, product_id,
+        rank() OVER (PARTITION BY household_id ORDER BY own.slow_weight DESC NULLS LAST) AS own_rank
+    FROM candidates
+    LEFT JOIN own USING (household_id, product_id)
 )
 SELECT
     candidates.household_id,
@@ -178,9 +206,7 @@ SELECT
     CAST(own.slow_weight / 1e6 AS FLOAT) AS own_lasting,
     CAST(own.weight / 1e6 / nullif(households.trips_28, 0) AS FLOAT) AS own_recent_per_trip,
     CAST(own.slow_weight / CAST(households.slow_weight AS DOUBLE) AS FLOAT) AS own_lasting_per_trip,
-    CAST(rank() OVER (
-        PARTITION BY candidates.household_id ORDER BY own.slow_weight DESC NULLS LAST
-    ) AS FLOAT) AS own_rank,
+    CAST(own_rank AS FLOAT) AS own_rank,
     CAST((own.first_ago - own.last_ago) / CAST(nullif(own.times - 1, 0) AS DOUBLE) AS FLOAT)
         AS own_gap,
     CAST(own.last_ago - (own.first_ago - own.last_ago) / CAST(nullif(own.times - 1, 0) AS DOUBLE)
@@ -211,10 +237,10 @@ SELECT
     CAST(CAST(sold.discount_7 AS DOUBLE) / CAST(nullif(sold.full_price_7, 0) AS DOUBLE) AS FLOAT)
         AS product_discount_7,
     CAST(CAST(sold.sales AS DOUBLE) / nullif(sold.quantity, 0) AS FLOAT) AS product_price,
-    CAST(rebought.repeaters / CAST(rebought.buyers AS DOUBLE) AS FLOAT) AS product_repeaters,
-    CAST(rebought.span / CAST(nullif(rebought.repeats, 0) AS DOUBLE) AS FLOAT) AS product_gap,
+    CAST(sold.repeaters / CAST(sold.buyers AS DOUBLE) AS FLOAT) AS product_repeaters,
+    CAST(sold.span / CAST(nullif(sold.repeats, 0) AS DOUBLE) AS FLOAT) AS product_gap,
     -- with few buyers, close to the 3 % of all products: as if 20 more had bought like that
-    CAST((rebought.again + 0.6) / (rebought.had + 20.0) AS FLOAT) AS product_returning,
+    CAST((sold.again + 0.6) / (sold.had + 20.0) AS FLOAT) AS product_returning,
 
     -- its type and its category
     CAST(own_type.times AS FLOAT) AS type_times,
@@ -235,12 +261,12 @@ SELECT
     -- the household's store
     CAST(coalesce(sold_at_store.times, 0) AS FLOAT) AS store_times
 FROM candidates
+JOIN ranks USING (household_id, product_id)
 JOIN catalogue USING (product_id)
 JOIN households USING (household_id)
 JOIN home_store USING (household_id)
 JOIN sold USING (product_id)
 JOIN sold_type USING (type)
-JOIN rebought USING (product_id)
 LEFT JOIN came_back USING (household_id)
 LEFT JOIN own USING (household_id, product_id)
 LEFT JOIN own_type USING (household_id, type)
