@@ -11,11 +11,12 @@ from nightscore.cli.output import print_document, say
 
 Folder = Annotated[Path, Parameter(help="The folder; it need not be there. Default: the current one.")]
 TemplateName = Annotated[
-    Literal["trees", "onnx", "image", "topk", "python"],
+    Literal["trees", "onnx", "image", "text", "topk", "python"],
     Parameter(
         help="trees: a LightGBM model with missing values, and a list of offers by SQL. onnx: a scikit-learn "
         "pipeline with texts, as one ONNX file. image: scans of handwritten digits, PNG bytes in Parquet; "
-        "runs with the extra image. topk: pairs of customer and product, ranked lists by SQL. "
+        "runs with the extra image. text: messages and the language of each, a Hugging Face folder; runs "
+        "with the extra text. topk: pairs of customer and product, ranked lists by SQL. "
         "python: a function in a Python file of the workspace."
     ),
 ]
