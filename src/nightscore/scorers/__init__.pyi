@@ -5,6 +5,7 @@ from .contract import Options as Options
 from .contract import Scorer as Scorer
 from .contract import Signature as Signature
 from .contract import is_numeric_type as is_numeric_type
+from .described import DescribedModel as DescribedModel
 from .errors import ChunkError as ChunkError
 from .errors import ContractError as ContractError
 from .errors import MissingValueError as MissingValueError
@@ -39,7 +40,6 @@ from .numbers import as_computed as as_computed
 from .numbers import lost as lost
 from .numbers import nearest as nearest
 from .onnx import runtime as runtime
-from .onnx.described import DescribedModel as DescribedModel
 from .onnx.described import describe_onnx as describe_onnx
 from .onnx.runtime import Device as Device
 from .onnx.runtime import find_devices as find_devices
