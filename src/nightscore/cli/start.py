@@ -45,7 +45,13 @@ def init(folder: Folder = Path(), /, *, template: TemplateName = "trees") -> int
 
 def new(
     job: Annotated[str, Parameter(help="The new job's name: small letters, digits and _.")], /, *,
-    model: Annotated[str, Parameter(help="An .onnx file of the workspace, by its path in it.")],
+    model: Annotated[
+        str,
+        Parameter(
+            help="A model of the workspace, by its path in it: an .onnx file, or a folder as Hugging Face or "
+            "MLflow has it."
+        ),
+    ],
     input: Annotated[
         str,
         Parameter(
@@ -57,7 +63,9 @@ def new(
     """Write a first job.yaml and features.sql for a model and an input, and say what they don't know yet.
 
     A column of the model that the input has by the same name is taken. For each other one features.sql has a
-    comment, with the names that are nearest.
+    comment, with the names that are nearest. For a model of texts or of images it takes the input's only
+    column of texts, or of bytes. What the model does not say (how an image was scaled, how tokens are pooled,
+    whether code in a folder may run) is a comment in job.yaml.
     """
     from nightscore.start import draft_job
 
@@ -69,8 +77,10 @@ def new(
         say(f"missing   {problem}")
     for note in draft.notes:
         say(f"key       {note}")
-    where = f"jobs/{job}/features.sql"
-    first = f"write the missing lines of {where}, then " if draft.unmatched else ""
+    for ask in draft.asks:
+        say(f"open      {ask}")
+    first = f"write the missing lines of jobs/{job}/features.sql, then " if draft.unmatched else ""
+    first += f"say what is open in jobs/{job}/job.yaml, then " if draft.asks else ""
     say(f"next      {first}nightscore check {job}")
     return 0
 

@@ -1,4 +1,11 @@
-"""What a model takes and gives, for whoever writes a job for it."""
+"""What a model takes and gives, for whoever writes a job for it.
+
+Each kind that knows a model of its own from the file has a module `described` with a function
+
+    def describe_mine(model: ModelFile) -> DescribedModel | None
+
+which gives None for a model of another kind. The registry asks them in its order (`registry.describe_model`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +27,11 @@ class DescribedModel:
     names, `days`, the columns that are dates, as the number of days since 1970-01-01, and `nullable`, the
     columns of which training had rows without a value, or could have had. `domain` says of columns what the
     library does not score, as a job's `domain` does.
+
+    `kind` is what a job says, empty where it need say nothing. A model with `one` takes one column of this
+    type, called as the job likes, or as `takes` has it. `settings` are what the job says under the name of
+    the kind, as far as the model tells it; `asks` are what it can't tell and a person has to say, in the
+    words of the scorer that asks for it. `names` are those of the outputs.
     """
 
     takes: pa.Schema
@@ -30,9 +42,14 @@ class DescribedModel:
     days: frozenset[str] = frozenset()
     nullable: frozenset[str] = frozenset()
     domain: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = ""
+    one: pa.DataType | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def can_take(self, column: str, kind: pa.DataType) -> bool:
-        """Whether values of a type can stand for a column."""
+        """Whether values of a type can stand for a column of `takes`."""
         if column in self.days and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
             return True
         return serves(kind, self.takes.field(column).type)

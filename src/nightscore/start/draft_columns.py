@@ -10,12 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.scorers import DescribedModel
+from nightscore.scorers import DescribedModel, serves
 from nightscore.start.lake import SeenInput
 from nightscore.start.sql_names import sql_as, sql_name
 
 IDS = re.compile(r"(^|_)(id|key|number|no|code|uuid)$", re.IGNORECASE)
 MOST_ROWS = 1_000_000  # in which a key is looked for
+WHAT = {"text": "texts", "image": "bytes"}  # that a column has whose name the model leaves to the job
 NEAR = 0.5  # how alike two names are that are shown as near, 0..1
 
 
@@ -36,7 +37,13 @@ def model_lines(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> I
             yield Line(
                 column, "", f"{column}: {names}: name them in model.columns, in the order of the training"
             )
-        return
+    elif model.one is not None:
+        yield _one_line(seen, model, model.one, key)
+    else:
+        yield from _lines_by_name(seen, model, key)
+
+
+def _lines_by_name(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> Iterator[Line]:
     lower = {name.lower(): name for name in seen.columns.names}
     for needed in model.takes:
         found = lower.get(needed.name.lower())
@@ -50,6 +57,41 @@ def model_lines(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -> I
             yield Line(needed.name, _given(model, kind, found, needed.name))
         else:
             yield Line(needed.name, "")
+
+
+def _one_line(seen: SeenInput, model: DescribedModel, kind: pa.DataType, key: Sequence[str]) -> Line:
+    """The line of the one column that a model takes: by its name, or else the only one of its type."""
+    named = model.takes.names[0] if model.takes.names else ""
+    found = [name for name in _of_type(seen, kind) if name not in key]
+    if named in found or len(found) == 1:
+        chosen = named if named in found else found[0]
+        return Line(named or chosen, sql_as(chosen, named or chosen))
+    called = named or model.kind
+    if not found:
+        return Line(called, "", f"{called} ({kind}): the input has no column of {WHAT.get(model.kind, kind)}")
+    return Line(
+        called,
+        "",
+        f"{called} ({kind}): the input has {', '.join(found)}: say the one that the model was trained with",
+    )
+
+
+def _of_type(seen: SeenInput, kind: pa.DataType) -> list[str]:
+    """Columns of the rows themselves that can stand for one of a type; no day and no id."""
+    return [
+        field.name
+        for field in seen.columns
+        if serves(field.type, kind)
+        and field.name not in (seen.day, *seen.of_folders)
+        and not IDS.search(field.name)
+    ]
+
+
+def columns_said(model: DescribedModel, lines: Sequence[Line]) -> list[str]:
+    """What `model.columns` says; empty where the model says it itself."""
+    if model.unnamed is not None:
+        return unnamed_columns(model)
+    return [line.column for line in lines] if model.one is not None and not model.takes.names else []
 
 
 def unnamed_columns(model: DescribedModel) -> list[str]:
@@ -68,7 +110,8 @@ def find_key(seen: SeenInput, model: DescribedModel) -> tuple[list[str], str]:
     """Columns that tell a day's rows apart, and how that is known; the model's own come last."""
     kinds = (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
     texts = [f.name for f in seen.columns if any(is_kind(f.type) for is_kind in kinds) and f.name != seen.day]
-    order = sorted(texts, key=lambda name: (name in model.takes.names, not IDS.search(name)))
+    own = {*model.takes.names, *(_of_type(seen, model.one) if model.one is not None else ())}
+    order = sorted(texts, key=lambda name: (name in own, not IDS.search(name)))
     ids = [name for name in order if IDS.search(name)] or order[:1]
     if seen.newest is not None:
         rows = _first_rows(seen.newest, order)

@@ -5,10 +5,14 @@ import re
 from collections.abc import Sequence
 
 from nightscore.scorers import DescribedModel
-from nightscore.start.draft_columns import Line, unnamed_columns
+from nightscore.start.draft_columns import Line
 from nightscore.start.lake import SeenInput
 from nightscore.start.sql_names import PLAIN, sql_name
 
+OF_COLUMNS = {
+    "text": "the column of texts",
+    "image": "bytes of a PNG or a JPEG; image: says what goes before the model (docs/scorers.md)",
+}
 MOST_LETTERS = 63  # of a column that job.yaml names
 
 
@@ -30,11 +34,15 @@ def features_sql(view: str, seen: SeenInput, key: Sequence[str], lines: Sequence
 
 
 def job_yaml(
-    name: str, view: str, seen: SeenInput, model: DescribedModel, *, shown: str, expected: str,
-    key: Sequence[str], how: str,
+    name: str, view: str, seen: SeenInput, model: DescribedModel, *, shown: str, columns: list[str],
+    expected: str, outputs: dict[str, str], key: Sequence[str], how: str,
 ) -> str:  # fmt: skip
-    """The job.yaml of a first job."""
-    columns = f"  columns: {flow(unnamed_columns(model))}   # in the order of the training\n"
+    """The job.yaml of a first job; what it leaves open is a comment."""
+    of = OF_COLUMNS.get(model.kind, "in the order of the training")
+    kind = f"  kind: {model.kind}\n" if model.kind else ""
+    named = f"  columns: {flow(columns)}   # {of}\n" if columns else ""
+    settings = f"  {model.kind}: {flow(dict(model.settings))}\n" if model.settings else ""
+    asks = "".join(f"  # open: {_remark(ask)}\n" for ask in model.asks)
     said = {column: what for column, what in model.domain.items() if has_domain(column)}
     allowed = "".join(f"  {flow(column)}: {flow(what)}\n" for column, what in said.items())
     domain = f"\ndomain:   # other values have no score in training\n{allowed}" if said else ""
@@ -47,8 +55,8 @@ def job_yaml(
         f"# yaml-language-server: $schema=../job.schema.json\njob: {name}\n\n"
         f"inputs:\n  {view}: {flow(seen.said)}\n\n"
         f"features: features.sql\nkey: {flow(list(key))}   # {_remark(how)}\n\n"
-        f"model:\n  path: {flow(shown)}\n{columns if model.unnamed is not None else ''}"
-        f"  outputs: {flow(dict(model.scores) or {'score': model.output})}   "
+        f"model:\n{kind}  path: {flow(shown)}\n{named}{settings}{asks}"
+        f"  outputs: {flow(outputs)}   "
         f"# the model has {_remark('; '.join(model.outputs))}\n{held}{domain}"
     )
 

@@ -1,4 +1,4 @@
-"""What an .onnx file takes and gives, for whoever writes a job for it."""
+"""What an .onnx file takes and gives."""
 
 import json
 import re
@@ -28,21 +28,37 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
     """
     session = Session(model, Options({}))
     metas = session.output_metas
-    output = next(_likely(metas), metas[0].name)
-    outputs = tuple(_shown(meta, session.classes.get(meta.name, ())) for meta in metas)
+    output = likely_output(metas)
+    outputs, names = shown_outputs(session), tuple(meta.name for meta in metas)
     try:
         takes = open_onnx(model, Options({"score": output})).signature.inputs
     except ModelError as error:
         if UNKNOWN_WIDTH not in str(error):
             raise
-        return DescribedModel(pa.schema([]), 0, output, outputs)
+        return DescribedModel(pa.schema([]), 0, output, outputs, names=names)
     width = _width(takes)
     scores, domain = _said(session, "outputs"), _said(session, "domain")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
         scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
-        domain if isinstance(domain, dict) else {},
+        domain if isinstance(domain, dict) else {}, names=names,
     )  # fmt: skip
+
+
+def one_column(session: Session, kind: pa.DataType) -> pa.Schema:
+    """The one column of a type that a model takes, by its metadata; empty where it does not name it."""
+    own = session.columns() or ()
+    return pa.schema([(own[0], kind)] if len(own) == 1 else [])
+
+
+def likely_output(metas: Sequence[Any]) -> str:
+    """An output as a job may want it."""
+    return next(_likely(metas), metas[0].name)
+
+
+def shown_outputs(session: Session) -> tuple[str, ...]:
+    """All outputs as a person reads them."""
+    return tuple(_shown(meta, session.classes.get(meta.name, ())) for meta in session.output_metas)
 
 
 def _names(session: Session, key: str) -> frozenset[str]:
@@ -73,10 +89,13 @@ def _width(takes: pa.Schema) -> int | None:
     return int(kind.list_size)
 
 
-def _likely(metas: list[Any]) -> Iterator[str]:
-    """Outputs as a job may want them, the likeliest first: the second chance, else one number a row."""
+def _likely(metas: Sequence[Any]) -> Iterator[str]:
+    """Outputs as a job may want them, the likeliest first: the second of two chances, or one number."""
     numbers = [meta for meta in metas if meta.type in NUMBERS]
-    yield from (f"{m.name}[1]" for m in numbers if CHANCES.search(m.name) and _columns(m) not in (0, 1))
+    for meta in numbers:
+        width = _columns(meta)
+        if CHANCES.search(meta.name) and width not in (0, 1):
+            yield f"{meta.name}[1]" if width in (2, None) else f"{meta.name}[*]"
     yield from (meta.name for meta in numbers if _columns(meta) in (0, 1))
     yield from (f"{meta.name}[*]" for meta in numbers)
 
