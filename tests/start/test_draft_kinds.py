@@ -129,6 +129,27 @@ def test_a_folder_of_hugging_face_is_a_model_of_texts(space: Path, said: Said) -
     np.testing.assert_allclose(scores(space, said), embeddings()[1:], atol=1e-6)
 
 
+def test_an_export_names_its_outputs(space: Path, said: Said) -> None:
+    """As `nightscore.export` writes them into the file."""
+    lake(space, about=TEXTS)
+    new(said, text_model(space, columns='["about"]', outputs='{"meaning": "embedding[*]"}'))
+    assert job(space)["model"]["outputs"] == {"meaning": "embedding[*]"}
+    said("check", "first")
+
+
+@pytest.mark.runs
+def test_texts_may_be_the_key_themselves(space: Path, said: Said) -> None:
+    """Where nothing else tells the rows apart."""
+    pq.write_table(pa.table({"about": TEXTS}), space / LAKE / f"day={DAY}/a.parquet")
+    assert "matched   1 of 1 columns" in new(said, text_model(space, columns=None))
+    assert (job(space)["key"], job(space)["model"]["columns"]) == (["about"], ["about"])
+    said("check", "first")
+    said("run", "first", "--day", DAY)
+    given = query("SELECT about, score FROM first_scores", space).to_pylist()
+    by_text = {row["about"]: row["score"] for row in given}
+    np.testing.assert_allclose([by_text[text] for text in TEXTS], embeddings(), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [

@@ -62,10 +62,12 @@ def _lines_by_name(seen: SeenInput, model: DescribedModel, key: Sequence[str]) -
 def _one_line(seen: SeenInput, model: DescribedModel, kind: pa.DataType, key: Sequence[str]) -> Line:
     """The line of the one column that a model takes: by its name, or else the only one of its type."""
     named = model.takes.names[0] if model.takes.names else ""
-    found = [name for name in _of_type(seen, kind) if name not in key]
+    of_type = _of_type(seen, kind)
+    found = [name for name in of_type if name not in key] or of_type
     if named in found or len(found) == 1:
         chosen = named if named in found else found[0]
-        return Line(named or chosen, sql_as(chosen, named or chosen))
+        column = named or chosen
+        return Line(column, "" if column in key else sql_as(chosen, column))
     called = named or model.kind
     if not found:
         return Line(called, "", f"{called} ({kind}): the input has no column of {WHAT.get(model.kind, kind)}")

@@ -11,7 +11,7 @@ from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.images.scorer import COLOURS_AT, TYPES, input_of, placed
 from nightscore.scorers.images.settings import CONFIG, image_settings
-from nightscore.scorers.onnx.described import likely_output, one_column, shown_outputs
+from nightscore.scorers.onnx.described import likely_output, one_column, said_outputs, shown_outputs
 from nightscore.scorers.onnx.session import Session
 
 KIND = "image"
@@ -42,7 +42,8 @@ def describe_image(model: ModelFile) -> DescribedModel | None:
     settings = GREY if CONFIG not in model.about and (is_grey or colours == [1]) else {}
     return DescribedModel(
         one_column(session, pa.binary()), None, likely_output(session.output_metas), shown_outputs(session),
-        kind=KIND, one=pa.binary(), settings=settings, asks=tuple(_asks(model, session, settings)),
+        said_outputs(session), kind=KIND, one=pa.binary(), settings=settings,
+        asks=tuple(_asks(model, session, settings)),
         names=tuple(meta.name for meta in session.output_metas),
     )  # fmt: skip
 

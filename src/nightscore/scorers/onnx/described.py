@@ -37,10 +37,10 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
             raise
         return DescribedModel(pa.schema([]), 0, output, outputs, names=names)
     width = _width(takes)
-    scores, domain = _said(session, "outputs"), _said(session, "domain")
+    domain = _said(session, "domain")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
-        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
+        said_outputs(session), _names(session, "days"), _names(session, "nullable"),
         domain if isinstance(domain, dict) else {}, names=names,
     )  # fmt: skip
 
@@ -54,6 +54,12 @@ def one_column(session: Session, kind: pa.DataType) -> pa.Schema:
 def likely_output(metas: Sequence[Any]) -> str:
     """An output as a job may want it."""
     return next(_likely(metas), metas[0].name)
+
+
+def said_outputs(session: Session) -> dict[str, str]:
+    """The outputs that a job is to have, as `nightscore.export` wrote them; empty where nothing did."""
+    said = _said(session, "outputs")
+    return said if isinstance(said, dict) else {}
 
 
 def shown_outputs(session: Session) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.described import DescribedModel
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
-from nightscore.scorers.onnx.described import likely_output, one_column, shown_outputs
+from nightscore.scorers.onnx.described import likely_output, one_column, said_outputs, shown_outputs
 from nightscore.scorers.onnx.session import Session
 from nightscore.scorers.texts.pooling import POOLED, TOKENS, not_pooled
 from nightscore.scorers.texts.scorer import NEEDED, check_inputs, refuse_no_length, said_of
@@ -32,7 +32,8 @@ def describe_text(model: ModelFile) -> DescribedModel | None:
     settings = text_settings(model, Options({}))
     output, width = _output(session)
     return DescribedModel(
-        one_column(session, pa.string()), None, output, shown_outputs(session), kind=KIND, one=pa.string(),
+        one_column(session, pa.string()), None, output, shown_outputs(session),
+        said_outputs(session), kind=KIND, one=pa.string(),
         asks=tuple(_asks(model, session, settings, output if width == TOKENS else "")),
         names=tuple(meta.name for meta in session.output_metas),
     )  # fmt: skip
