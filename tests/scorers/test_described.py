@@ -76,7 +76,7 @@ ASKED: dict[str, tuple[ModelFile, str]] = {
     "a scale": (network([3, 8, 8]), "say model.image.scale"),
     "a scale, of grey": (network([8, 8]), "say model.image.scale"),
     "a size": (network([3, "h", "w"], UINT8), "say model.image.resize"),
-    "a layout": (network(["c", 8, "w"], UINT8), "the layout is not said"),
+    "a layout": (network(["c", 8, "w"], UINT8), "say model.image.layout"),
     "a crop": (
         beside(
             network([3, 8, 8]),

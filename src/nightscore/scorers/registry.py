@@ -7,7 +7,8 @@ used:
     def open_mine(model: ModelFile, options: Options) -> Scorer
 
 A function `variants(device: str) -> list[Variant]` of the same module, where there is one, says in which ways
-the kind can compute on a device or, for `auto`, on any; each is held to the plain one and measured.
+the kind can compute on a device or, for `auto`, on any; each is held to the plain one and measured. Some of
+ours also know a model of theirs by its file (described.py), for whoever has to write a job for it.
 """
 
 import difflib

@@ -173,9 +173,10 @@ def _layout(session: Session, settings: ImageSettings, axes: list[Any]) -> str:
         return str(settings.layout)
     if settings.layout is None and len(fit) == 1:
         return fit[0]
+    say = ": say model.image.layout, as the model was trained" if len(fit) > 1 else ""
     raise ModelError(
         f"{session.name}: takes images of {axes}; {settings.colour} has {settings.colours} numbers a pixel, "
-        f"and the layout is {settings.layout or 'not said'}; fitting: {', '.join(fit) or 'none'}",
+        f"and the layout is {settings.layout or 'not said'}; fitting: {', '.join(fit) or 'none'}{say}",
         "image",
     )
 
