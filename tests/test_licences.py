@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -57,6 +58,20 @@ def test_the_digits_in_the_wheel_bring_their_licences() -> None:
     given = (templates / "image/data/DIGITS.md").read_text()
     assert (ROOT / "data/sources/licences/scikit-learn.txt").read_text() in given
     assert "E. Alpaydin, C. Kaynak" in given and "creativecommons.org/licenses/by/4.0" in given
+
+
+def test_the_messages_in_the_wheel_bring_their_licence() -> None:
+    """Apache's, as of the code; a workspace gets the NOTICE that Airflow has of its own work."""
+    templates = ROOT / "src/nightscore/start/templates"
+    beside = (templates / "messages.parquet.license").read_text()
+    source = json.loads(pq.read_schema(templates / "messages.parquet").metadata[b"source"])
+    assert f"SPDX-License-Identifier: {source['licence']}\n" in beside and source["licence"] == "Apache-2.0"
+    airflow = distribution(source["package"])
+    assert airflow.metadata["License-Expression"] == source["licence"]
+    notice = next(file for file in airflow.files or () if file.name == "NOTICE").read_text().split("===")[0]
+    given = (templates / "text/data/MESSAGES.md").read_text()
+    assert [line for line in notice.splitlines() if line and f"    {line}" not in given.splitlines()] == []
+    assert "https://www.apache.org/licenses/LICENSE-2.0" in given
 
 
 def test_the_loans_are_under_the_gpl() -> None:

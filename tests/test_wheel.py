@@ -209,11 +209,11 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
         "nightscore/job/measures.sql",
     }
     models = [file for file in files if file.suffix == ".onnx"]
-    assert len(models) == 4 and max(file.stat().st_size for file in models) < 10_000
+    assert len(models) == 5 and max(file.stat().st_size for file in models) < 10_000
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
     assert {name.rpartition("/")[2]: text for name, text in licences.items()} == {
         "LICENSE": (ROOT / "LICENSE").read_bytes()
-    }  # the loans under the GPL are in no wheel; the digits bring their licences, tests/test_licences.py
+    }  # the loans under the GPL are in no wheel; digits and messages bring theirs, tests/test_licences.py
 
 
 def test_the_version_is_that_of_the_project(environment: Environment, tmp_path: Path) -> None:

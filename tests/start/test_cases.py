@@ -11,6 +11,7 @@ CHANGED = {
     "trees": ("days_since_order: 30", "days_since_order: 31"),
     "onnx": ("complaints_90d: 0}", "complaints_90d: null}"),
     "image": ("digit: 3", "digit: 2"),
+    "text": ("desk: de", "desk: person"),
     "topk": ("days_since: 1,", "days_since: 2,"),
     "python": ("tier: silver", "tier: gold"),
 }

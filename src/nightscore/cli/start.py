@@ -11,11 +11,12 @@ from nightscore.cli.output import print_document, say
 
 Folder = Annotated[Path, Parameter(help="The folder; it need not be there. Default: the current one.")]
 TemplateName = Annotated[
-    Literal["trees", "onnx", "image", "topk", "python"],
+    Literal["trees", "onnx", "image", "text", "topk", "python"],
     Parameter(
         help="trees: a LightGBM model with missing values, and a list of offers by SQL. onnx: a scikit-learn "
         "pipeline with texts, as one ONNX file. image: scans of handwritten digits, PNG bytes in Parquet; "
-        "runs with the extra image. topk: pairs of customer and product, ranked lists by SQL. "
+        "runs with the extra image. text: messages and the language of each, a Hugging Face folder; runs "
+        "with the extra text. topk: pairs of customer and product, ranked lists by SQL. "
         "python: a function in a Python file of the workspace."
     ),
 ]
@@ -44,7 +45,13 @@ def init(folder: Folder = Path(), /, *, template: TemplateName = "trees") -> int
 
 def new(
     job: Annotated[str, Parameter(help="The new job's name: small letters, digits and _.")], /, *,
-    model: Annotated[str, Parameter(help="An .onnx file of the workspace, by its path in it.")],
+    model: Annotated[
+        str,
+        Parameter(
+            help="A model of the workspace, by its path in it: an .onnx file, or a folder as Hugging Face or "
+            "MLflow has it."
+        ),
+    ],
     input: Annotated[
         str,
         Parameter(
@@ -56,7 +63,9 @@ def new(
     """Write a first job.yaml and features.sql for a model and an input, and say what they don't know yet.
 
     A column of the model that the input has by the same name is taken. For each other one features.sql has a
-    comment, with the names that are nearest.
+    comment, with the names that are nearest. For a model of texts or of images it takes the input's only
+    column of texts, or of bytes. What the model does not say (how an image was scaled, how tokens are pooled,
+    whether code in a folder may run) is a comment in job.yaml.
     """
     from nightscore.start import draft_job
 
@@ -68,8 +77,10 @@ def new(
         say(f"missing   {problem}")
     for note in draft.notes:
         say(f"key       {note}")
-    where = f"jobs/{job}/features.sql"
-    first = f"write the missing lines of {where}, then " if draft.unmatched else ""
+    for ask in draft.asks:
+        say(f"open      {ask}")
+    first = f"write the missing lines of jobs/{job}/features.sql, then " if draft.unmatched else ""
+    first += f"say what is open in jobs/{job}/job.yaml, then " if draft.asks else ""
     say(f"next      {first}nightscore check {job}")
     return 0
 

@@ -5,6 +5,8 @@ from .contract import Options as Options
 from .contract import Scorer as Scorer
 from .contract import Signature as Signature
 from .contract import is_numeric_type as is_numeric_type
+from .contract import serves as serves
+from .described import DescribedModel as DescribedModel
 from .errors import ChunkError as ChunkError
 from .errors import ContractError as ContractError
 from .errors import MissingValueError as MissingValueError
@@ -17,6 +19,7 @@ from .files.graph_file import plain_graph as plain_graph
 from .files.graph_file import refuse_outside as refuse_outside
 from .files.model_file import ModelFile as ModelFile
 from .files.model_file import read_model as read_model
+from .files.model_folder import MLMODEL as MLMODEL
 from .files.model_folder import read_model_folder as read_model_folder
 from .frames import FRAMES as FRAMES
 from .frames import FrameName as FrameName
@@ -39,13 +42,12 @@ from .numbers import as_computed as as_computed
 from .numbers import lost as lost
 from .numbers import nearest as nearest
 from .onnx import runtime as runtime
-from .onnx.described import DescribedModel as DescribedModel
-from .onnx.described import describe_onnx as describe_onnx
 from .onnx.runtime import Device as Device
 from .onnx.runtime import find_devices as find_devices
 from .onnx.runtime import find_plugin_problems as find_plugin_problems
 from .outputs import OutputColumn as OutputColumn
 from .outputs import parse_outputs as parse_outputs
+from .registry import describe_model as describe_model
 from .registry import hash_package_of_kind as hash_package_of_kind
 from .registry import open_scorer as open_scorer
 from .registry import scorer_kinds as scorer_kinds

@@ -7,15 +7,19 @@ used:
     def open_mine(model: ModelFile, options: Options) -> Scorer
 
 A function `variants(device: str) -> list[Variant]` of the same module, where there is one, says in which ways
-the kind can compute on a device or, for `auto`, on any; each is held to the plain one and measured.
+the kind can compute on a device or, for `auto`, on any; each is held to the plain one and measured. Some of
+ours also know a model of theirs by its file (described.py), for whoever has to write a job for it.
 """
 
 import difflib
 import importlib
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
 
 from nightscore.scorers.contract import Opens, Options, Scorer
+from nightscore.scorers.described import DescribedModel
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.functions.package_hash import hash_package
@@ -44,6 +48,13 @@ BUILT_IN_KINDS = {
     "python": "nightscore.scorers.functions.python:open_python",
     "none": "nightscore.scorers.none:open_none",
 }
+# Kinds that know a model of theirs by its file, in the order in which they are asked.
+DESCRIBES = (
+    "nightscore.scorers.mlflow.described:describe_mlflow",
+    "nightscore.scorers.texts.described:describe_text",
+    "nightscore.scorers.images.described:describe_image",
+    "nightscore.scorers.onnx.described:describe_onnx",
+)
 AUTO = "nightscore.scorers.auto"  # a kind that has variants and opens nothing
 
 
@@ -67,11 +78,23 @@ def open_scorer(
     if model is None:
         raise ModelError(f"kind {kind} takes a model file, and none is named", "kind")
     if kind in BUILT_IN_KINDS:
-        module, _, name = BUILT_IN_KINDS[kind].partition(":")
-        opens: Opens = getattr(importlib.import_module(module), name)
+        opens: Opens = _named(BUILT_IN_KINDS[kind])
     else:
         opens = _loaded(kind)
     return opens(model, options)
+
+
+def describe_model(model: ModelFile) -> DescribedModel:
+    """What a model takes and gives, by the first kind that knows it.
+
+    Raises:
+        ModelError: it is none of ours, or one that can't be scored as it is; says what would mend it.
+    """
+    described: Iterator[DescribedModel | None] = (_named(one)(model) for one in DESCRIBES)
+    found = next((one for one in described if one is not None), None)
+    if found is None:
+        raise ModelError(f"{model.name}: no kind of scorer knows it")
+    return found
 
 
 def variants_of_kind(kind: str, device: str, file: ScorerFile | None = None) -> list[Variant]:
@@ -112,6 +135,12 @@ def _loaded(kind: str) -> Opens:
             f"kind {kind!r} ({point.value}) can't be imported: {type(error).__name__}: {error}", "kind"
         ) from error
     return opens
+
+
+def _named(function: str) -> Any:
+    """A function by its module and name, imported now."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _module(kind: str) -> object:

@@ -30,13 +30,15 @@ FIRST_BYTES = 1 << 20  # of a CSV file, by which its types are guessed
 class SeenInput:
     """An input: what job.yaml says of it, its columns, and the column of the day ("" without days).
 
-    `newest` is one of its newest files, in which a key can be looked for; None of a CSV file.
+    `newest` is one of its newest files, in which a key can be looked for; None of a CSV file. `of_folders`
+    are columns that folders give, but for the day's.
     """
 
     said: Mapping[str, object]
     columns: pa.Schema
     day: str
     newest: Path | None
+    of_folders: tuple[str, ...] = ()
 
 
 def see_input(workspace: Workspace, path: str) -> SeenInput:
@@ -79,7 +81,7 @@ def _files(workspace: Workspace, place: Path, said: dict[str, object]) -> SeenIn
     given = [pa.field(column, pa.date32())] if template else []
     given += [pa.field(key, pa.string()) for key in keys]
     columns = pa.schema([*schema, *(field for field in given if field.name not in schema.names)])
-    return SeenInput(said, columns, column, None if is_csv else fetched(workspace, file))
+    return SeenInput(said, columns, column, None if is_csv else fetched(workspace, file), tuple(keys))
 
 
 def _descend(workspace: Workspace, place: Path) -> tuple[list[str], Path]:

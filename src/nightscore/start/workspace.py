@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nightscore.common import Broken, refuse_path
-from nightscore.start import samples, scans
+from nightscore.start import messages, samples, scans
 from nightscore.start.new_files import schema_files, write_new_files
 
 PACKAGE = Path(__file__).parents[1]
@@ -50,6 +50,11 @@ TEMPLATES_BY_NAME = {
         "scans of handwritten digits, PNG bytes in Parquet", "digits", scans.scans_files,
         "SELECT review, count(*) AS scans FROM readings GROUP BY review ORDER BY scans DESC",
         needs=("image", "PIL"),
+    ),
+    "text": Template(
+        "messages in six languages, one small sentence model", "languages", messages.messages_files,
+        "SELECT desk, count(*) AS messages FROM desks GROUP BY desk ORDER BY messages DESC",
+        needs=("text", "tokenizers"),
     ),
     "topk": Template(
         "pairs of customer and product, and a ranked list by SQL", "recommendations", samples.shop_files,

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nightscore.evaluation.recipes.ensemble import Ensemble
-from nightscore.scorers import Options, describe_onnx, lost
+from nightscore.scorers import Options, describe_model, lost
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile, read_model
 from nightscore.scorers.onnx.scorer import OnnxScorer
@@ -107,7 +107,7 @@ def test_the_classes_of_a_zip_map_are_said(tmp_path: Path) -> None:
     model = saved(tmp_path, to_onnx(LogisticRegression().fit(X, Y), X[:1]))
     with pytest.raises(ModelError, match=r"for the classes leaves, stays; say which"):
         scored(model, "probabilities")
-    described = describe_onnx(model)
+    described = describe_model(model)
     assert described.output == "probabilities[1]"
     assert "probabilities (tensor(float), [None, 2]; classes leaves, stays)" in described.outputs
 

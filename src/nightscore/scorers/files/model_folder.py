@@ -16,7 +16,7 @@ from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.graph_file import external_files, plain_graph, refuse_outside
 from nightscore.scorers.files.model_file import ModelFile
 
-ABOUT = "MLmodel"
+MLMODEL = "MLmodel"
 PYFUNC = "python_function"
 # Flavours that are kinds of ours, and how a file begins that one opens, where its library writes others, too.
 NATIVE = {"onnx": b"", "lightgbm": b"tree", "xgboost": b"", "catboost": b"CBM1"}
@@ -48,14 +48,14 @@ def read_model_folder(folder: Path, name: str, files: Sequence[Path]) -> ModelFi
             that leaves the folder; or weights of a graph are not there.
     """
     by_path = {file.relative_to(folder).as_posix(): _read(file, folder, name) for file in sorted(files)}
-    if ABOUT not in by_path:
+    if MLMODEL not in by_path:
         raise ModelError(
-            f"{name}: no folder with a file {ABOUT}; kind mlflow takes the folder of a model of MLflow's"
+            f"{name}: no folder with a file {MLMODEL}; kind mlflow takes the folder of a model of MLflow's"
         )
     lines = "".join(f"{hashlib.sha256(by_path[at]).hexdigest()}  {at}\n" for at in _in_order(by_path))
     sha256 = hashlib.sha256(lines.encode()).hexdigest()
     about = read_about(name, by_path)
-    data = by_path[about.data or ABOUT]
+    data = by_path[about.data or MLMODEL]
     if about.kind != "onnx":
         return ModelFile(name, sha256, data, folder=by_path)
     graph = plain_graph(name, data, _weights(name, about.data, by_path))
@@ -69,11 +69,13 @@ def read_about(name: str, files: Mapping[str, bytes]) -> About:
         ModelError: it is no MLmodel.
     """
     try:
-        said = yaml.safe_load(files[ABOUT])
+        said = yaml.safe_load(files[MLMODEL])
         flavours = {str(flavour): dict(settings or {}) for flavour, settings in said["flavors"].items()}
         signature = dict(said.get("signature") or {})
     except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise ModelError(f"{name}: its {ABOUT} names no flavors, and is none of MLflow's: {error}") from error
+        raise ModelError(
+            f"{name}: its {MLMODEL} names no flavors, and is none of MLflow's: {error}"
+        ) from error
     kind = next((flavour for flavour in NATIVE if _opens(flavour, flavours, files)), "")
     return About(flavours, signature, kind, flavours[kind]["data"] if kind else "")
 

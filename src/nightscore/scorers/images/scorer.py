@@ -54,8 +54,8 @@ class ImageScorer:
         require_pillow(model.name)
         self._settings = image_settings(model, options)
         self._session = Session(model, options)
-        self._input, self._dtype = _input(self._session, self._settings)
-        self._place = _placed(self._session, self._settings)
+        self._input, self._dtype = input_of(self._session, self._settings)
+        self._place = placed(self._session, self._settings)
         self._column = self._session.one_column(options, ONE_COLUMN, "columns")
         self._session.try_out({self._input: np.zeros((2, *self._place.shape), self._dtype)}, model)
         self._signature = Signature(pa.schema([(self._column, pa.binary())]), self._session.outputs)
@@ -115,8 +115,12 @@ def open_image(model: ModelFile, options: Options) -> ImageScorer:
     return ImageScorer(model, options)
 
 
-def _input(session: Session, settings: ImageSettings) -> tuple[str, type[np.generic]]:
-    """The model's one input, and its type."""
+def input_of(session: Session, settings: ImageSettings) -> tuple[str, type[np.generic]]:
+    """The model's one input, and its type.
+
+    Raises:
+        ModelError: it takes something else than images, or what the steps give is not what it takes.
+    """
     metas = session.inputs
     if len(metas) != 1 or metas[0].type not in TYPES or len(metas[0].shape) not in (3, 4):
         raise ModelError(
@@ -132,14 +136,19 @@ def _input(session: Session, settings: ImageSettings) -> tuple[str, type[np.gene
     if metas[0].type != "tensor(uint8)" and settings.scale is None:
         raise ModelError(
             f"{session.name}: nothing says by what pixels of 0 to 255 are multiplied; say model.image.scale: "
-            "1/255, or 1, as the model was trained",
+            "1/255, or 1, as the model was trained, and resize, crop, mean, std and colour where it was "
+            "trained with them",
             "image",
         )
     return metas[0].name, TYPES[metas[0].type]
 
 
-def _placed(session: Session, settings: ImageSettings) -> Place:
-    """Where height, width and colours lie in the input."""
+def placed(session: Session, settings: ImageSettings) -> Place:
+    """Where height, width and colours lie in the input.
+
+    Raises:
+        ModelError: nothing says it, or not as the model has it.
+    """
     axes = session.inputs[0].shape[1:]
     if len(axes) == 2:
         if settings.colours != 1 or settings.layout:
@@ -164,9 +173,10 @@ def _layout(session: Session, settings: ImageSettings, axes: list[Any]) -> str:
         return str(settings.layout)
     if settings.layout is None and len(fit) == 1:
         return fit[0]
+    say = ": say model.image.layout, as the model was trained" if len(fit) > 1 else ""
     raise ModelError(
         f"{session.name}: takes images of {axes}; {settings.colour} has {settings.colours} numbers a pixel, "
-        f"and the layout is {settings.layout or 'not said'}; fitting: {', '.join(fit) or 'none'}",
+        f"and the layout is {settings.layout or 'not said'}; fitting: {', '.join(fit) or 'none'}{say}",
         "image",
     )
 

@@ -40,11 +40,16 @@ def open_mlflow(model: ModelFile, options: Options) -> Scorer:
     if about.kind:
         return _open_native(model, options, about)
     if PYFUNC not in about.flavours:
-        raise ModelError(
-            f"{model.name}: has the flavours {', '.join(about.flavours) or 'none'}; allowed: one of "
-            f"{', '.join(OPENS)} in its library's own file, or {PYFUNC}"
-        )
+        raise no_flavour(model, about)
     return open_pyfunc(model, options, about)
+
+
+def no_flavour(model: ModelFile, about: About) -> ModelError:
+    """What is said of a folder that nothing here opens."""
+    return ModelError(
+        f"{model.name}: has the flavours {', '.join(about.flavours) or 'none'}; allowed: one of "
+        f"{', '.join(OPENS)} in its library's own file, or {PYFUNC}"
+    )
 
 
 def variants(device: str) -> list[Variant]:

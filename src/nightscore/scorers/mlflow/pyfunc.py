@@ -46,7 +46,7 @@ def open_pyfunc(model: ModelFile, options: Options, about: About) -> PyfuncScore
         ModelError: it may not run; it has no signature, or one of no columns; it has no such output; or its
             process can't load it.
     """
-    _refuse_untrusted(model, options)
+    refuse_untrusted(model, options)
     if options.device not in CPU:
         raise ModelError(
             f"{model.name}: a python_function runs on the CPU, not on {options.device!r}; allowed: cpu",
@@ -55,7 +55,7 @@ def open_pyfunc(model: ModelFile, options: Options, about: About) -> PyfuncScore
     inputs, matrix = _inputs(model.name, options, about)
     outputs = output_columns(model.name, about.signature)
     if outputs is None:
-        raise _no_signature(model.name, "outputs")
+        raise no_signature(model.name, "outputs")
     declared = Declared(Signature(inputs, outputs))
     open_function(
         model.name, lambda chunk: chunk, declared, None, options
@@ -68,7 +68,12 @@ def open_pyfunc(model: ModelFile, options: Options, about: About) -> PyfuncScore
     return PyfuncScorer(inner, told(required, workers.versions))
 
 
-def _refuse_untrusted(model: ModelFile, options: Options) -> None:
+def refuse_untrusted(model: ModelFile, options: Options) -> None:
+    """Raise unless the job trusts this very folder.
+
+    Raises:
+        ModelError: it does not; says what would allow it.
+    """
     if options.trusted == model.sha256:
         return
     raise ModelError(
@@ -83,7 +88,7 @@ def _inputs(name: str, options: Options, about: About) -> tuple[pa.Schema, str]:
     """The columns that a model takes, and the dtype of the matrix that they are; empty of a frame."""
     columns = input_columns(name, about.signature)
     if columns is None:
-        raise _no_signature(name, "inputs")
+        raise no_signature(name, "inputs")
     if columns.matrix is None:
         return columns.schema, ""
     if not is_numeric_type(columns.matrix):
@@ -94,7 +99,8 @@ def _inputs(name: str, options: Options, about: About) -> tuple[pa.Schema, str]:
     )
 
 
-def _no_signature(name: str, which: str) -> ModelError:
+def no_signature(name: str, which: str) -> ModelError:
+    """What is said of a folder whose signature does not name its inputs, or outputs."""
     return ModelError(
         f"{name}: its MLmodel has no signature that names its {which}, so that no column can be held to it; "
         f"to write one: {SET}"

@@ -1,14 +1,14 @@
-"""What an .onnx file takes and gives, for whoever writes a job for it."""
+"""What an .onnx file takes and gives."""
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from nightscore.scorers.contract import Options, serves
+from nightscore.scorers.contract import Options
+from nightscore.scorers.described import DescribedModel
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx.scorer import open_onnx
@@ -20,35 +20,6 @@ MOST_COLUMNS = 1_000  # of a matrix: a longer list of numbers a row is an embedd
 UNKNOWN_WIDTH = "takes one matrix"
 
 
-@dataclass(frozen=True)
-class DescribedModel:
-    """The columns that a model takes, and an output to begin with.
-
-    `takes` has a column for each, unless the model takes one matrix whose columns nothing names: then
-    `unnamed` says how many they are, 0 where the file does not say it. `output` is what a job writes, such as
-    `probabilities[1]`; `outputs` are all that the model has, with type and shape, for a person. What
-    `nightscore.export` wrote says more of itself: `scores`, the outputs that a job is to have, by their
-    names, `days`, the columns that are dates, as the number of days since 1970-01-01, and `nullable`, the
-    columns of which training had rows without a value, or could have had. `domain` says of columns what the
-    library does not score, as a job's `domain` does.
-    """
-
-    takes: pa.Schema
-    unnamed: int | None
-    output: str
-    outputs: tuple[str, ...]
-    scores: Mapping[str, str] = field(default_factory=dict)
-    days: frozenset[str] = frozenset()
-    nullable: frozenset[str] = frozenset()
-    domain: Mapping[str, Any] = field(default_factory=dict)
-
-    def can_take(self, column: str, kind: pa.DataType) -> bool:
-        """Whether values of a type can stand for a column."""
-        if column in self.days and (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
-            return True
-        return serves(kind, self.takes.field(column).type)
-
-
 def describe_onnx(model: ModelFile) -> DescribedModel:
     """What a model takes and gives.
 
@@ -57,21 +28,43 @@ def describe_onnx(model: ModelFile) -> DescribedModel:
     """
     session = Session(model, Options({}))
     metas = session.output_metas
-    output = next(_likely(metas), metas[0].name)
-    outputs = tuple(_shown(meta, session.classes.get(meta.name, ())) for meta in metas)
+    output = likely_output(metas)
+    outputs, names = shown_outputs(session), tuple(meta.name for meta in metas)
     try:
         takes = open_onnx(model, Options({"score": output})).signature.inputs
     except ModelError as error:
         if UNKNOWN_WIDTH not in str(error):
             raise
-        return DescribedModel(pa.schema([]), 0, output, outputs)
+        return DescribedModel(pa.schema([]), 0, output, outputs, names=names)
     width = _width(takes)
-    scores, domain = _said(session, "outputs"), _said(session, "domain")
+    domain = _said(session, "domain")
     return DescribedModel(
         pa.schema([]) if width else takes, width, output, outputs,
-        scores if isinstance(scores, dict) else {}, _names(session, "days"), _names(session, "nullable"),
-        domain if isinstance(domain, dict) else {},
+        said_outputs(session), _names(session, "days"), _names(session, "nullable"),
+        domain if isinstance(domain, dict) else {}, names=names,
     )  # fmt: skip
+
+
+def one_column(session: Session, kind: pa.DataType) -> pa.Schema:
+    """The one column of a type that a model takes, by its metadata; empty where it does not name it."""
+    own = session.columns() or ()
+    return pa.schema([(own[0], kind)] if len(own) == 1 else [])
+
+
+def likely_output(metas: Sequence[Any]) -> str:
+    """An output as a job may want it."""
+    return next(_likely(metas), metas[0].name)
+
+
+def said_outputs(session: Session) -> dict[str, str]:
+    """The outputs that a job is to have, as `nightscore.export` wrote them; empty where nothing did."""
+    said = _said(session, "outputs")
+    return said if isinstance(said, dict) else {}
+
+
+def shown_outputs(session: Session) -> tuple[str, ...]:
+    """All outputs as a person reads them."""
+    return tuple(_shown(meta, session.classes.get(meta.name, ())) for meta in session.output_metas)
 
 
 def _names(session: Session, key: str) -> frozenset[str]:
@@ -102,10 +95,13 @@ def _width(takes: pa.Schema) -> int | None:
     return int(kind.list_size)
 
 
-def _likely(metas: list[Any]) -> Iterator[str]:
-    """Outputs as a job may want them, the likeliest first: the second chance, else one number a row."""
+def _likely(metas: Sequence[Any]) -> Iterator[str]:
+    """Outputs as a job may want them, the likeliest first: the second of two chances, or one number."""
     numbers = [meta for meta in metas if meta.type in NUMBERS]
-    yield from (f"{m.name}[1]" for m in numbers if CHANCES.search(m.name) and _columns(m) not in (0, 1))
+    for meta in numbers:
+        width = _columns(meta)
+        if CHANCES.search(meta.name) and width not in (0, 1):
+            yield f"{meta.name}[1]" if width in (2, None) else f"{meta.name}[*]"
     yield from (meta.name for meta in numbers if _columns(meta) in (0, 1))
     yield from (f"{meta.name}[*]" for meta in numbers)
 

@@ -80,11 +80,7 @@ def _is_pooled(
     said, own = options.settings.get("pooling"), settings.pooling
     if rank == TOKENS:
         if own in (None, "none"):
-            raise ModelError(
-                f"{model.name}: output {name!r} has a row a token, and {own or 'nothing'} is said of how "
-                "they become one a text; say model.text.pooling: mean, or cls, as the model was trained",
-                "text",
-            )
+            raise not_pooled(model, name, own)
         return True
     if rank == ROWS and own in ("mean", "cls") and (said or name != POOLED):
         raise ModelError(
@@ -93,6 +89,16 @@ def _is_pooled(
             "text" if said else "outputs",
         )
     return False
+
+
+def not_pooled(model: ModelFile, output: str, said: str | None) -> ModelError:
+    """What is asked where an output has a row a token, and nothing is said of pooling, or none."""
+    return ModelError(
+        f"{model.name}: output {output!r} has a row a token, and {said or 'nothing'} is said of how they "
+        "become one a text; say model.text.pooling: mean, or cls, as the model was trained (and normalize: "
+        "true, where it was)",
+        "text",
+    )
 
 
 def _refuse_normalize(model: ModelFile, options: Options) -> None:

@@ -63,10 +63,10 @@ class TextScorer:
         settings = text_settings(model, options)
         model = with_pooling(model, options, settings)
         self._session = Session(model, options)
-        _check_inputs(self._session)
+        check_inputs(self._session)
         self._column = self._session.one_column(options, ONE_COLUMN)
         self._lower, self._prompt = settings.lower, settings.prompt
-        self._tokenizer = _tokenizer(self._session, _said(self._session, model, settings), options)
+        self._tokenizer = _tokenizer(self._session, said_of(self._session, model, settings), options)
         self._session.try_out(self._feeds(np.zeros((2, 1), np.int64)), model)
         self._signature = Signature(pa.schema([(self._column, pa.string())]), self._session.outputs)
 
@@ -133,7 +133,12 @@ def open_text(model: ModelFile, options: Options) -> TextScorer:
     return TextScorer(model, options)
 
 
-def _check_inputs(session: Session) -> None:
+def check_inputs(session: Session) -> None:
+    """Raise unless the model takes tokens as this kind gives them.
+
+    Raises:
+        ModelError: it does not; names its inputs.
+    """
     kinds = {meta.name: (meta.type, len(meta.shape)) for meta in session.inputs}
     fixed = [size for meta in session.inputs for size in meta.shape if isinstance(size, int)]
     right = set(NEEDED) <= set(kinds) <= ALLOWED and set(kinds.values()) == {("tensor(int64)", 2)}
@@ -159,7 +164,7 @@ class Said(NamedTuple):
         return f"name {TOKENIZER}" if self.place == FOLDER else "key 'tokenizer'"
 
 
-def _said(session: Session, model: ModelFile, settings: TextSettings) -> Said:
+def said_of(session: Session, model: ModelFile, settings: TextSettings) -> Said:
     """What says how texts are cut into tokens: the files of the model's folder, or its metadata."""
     length = str(settings.max_length or "")
     if TOKENIZER in model.about:
@@ -175,6 +180,19 @@ def _said(session: Session, model: ModelFile, settings: TextSettings) -> Said:
     return Said(session.metadata.get("tokenizer", ""), _configured(session), own or length, METADATA)
 
 
+def refuse_no_length(session: Session, said: Said) -> None:
+    """Raise unless something says how long a text may be.
+
+    Raises:
+        ModelError: nothing does, or no number.
+    """
+    if not (said.max_length.isdecimal() and int(said.max_length) > 0):
+        raise ModelError(
+            f"{session.name}: {said.place} has max_length {said.max_length!r}; kind text needs the most "
+            f"tokens that a text may have{SAY_LENGTH if said.place == FOLDER else ''}"
+        )
+
+
 def _tokenizer(session: Session, said: Said, options: Options) -> Any:
     try:
         from tokenizers import Tokenizer
@@ -182,11 +200,7 @@ def _tokenizer(session: Session, said: Said, options: Options) -> Any:
         raise ModelError(
             f"{session.name}: kind text needs the package tokenizers: run  pip install 'nightscore[text]'"
         ) from error
-    if not (said.max_length.isdecimal() and int(said.max_length) > 0):
-        raise ModelError(
-            f"{session.name}: {said.place} has max_length {said.max_length!r}; kind text needs the most "
-            f"tokens that a text may have{SAY_LENGTH if said.place == FOLDER else ''}"
-        )
+    refuse_no_length(session, said)
     try:
         tokenizer = Tokenizer.from_str(said.tokenizer)
         tokenizer.no_padding()

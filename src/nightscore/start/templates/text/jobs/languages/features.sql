@@ -1,0 +1,3 @@
+SELECT message_id, text
+FROM messages
+WHERE day = getvariable('day')
