@@ -19,11 +19,9 @@ from nightscore.store import (
     Engine,
     Piece,
     SourceColumns,
-    has_hashed_types,
     open_staged,
     quote_identifier,
     storage,
-    sum_key_hashes,
 )
 
 EXAMPLES = 3
@@ -108,15 +106,18 @@ def _read_totals(
     engine: Engine, source: str, key: Sequence[str], values: Sequence[Any], of: int
 ) -> tuple[int, int, int]:
     """Rows of `source` and both sums of their key hashes: compiled where there are many, else by SQL."""
-    select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
-    if of < COMPILED or not has_hashed_types(engine.schema(select, values)):
-        [(rows, lower, upper)] = engine.rows(key_hash_select(source, key), values)
-        return rows, int(lower), int(upper)
-    rows = lower = upper = 0
-    for batch in engine.stream(select, values=values):
-        sums = sum_key_hashes(batch)
-        rows, lower, upper = rows + batch.num_rows, lower + sums[0], upper + sums[1]
-    return rows, lower, upper
+    if of >= COMPILED:
+        from nightscore.store import has_hashed_types, sum_key_hashes  # loads Numba
+
+        select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
+        if has_hashed_types(engine.schema(select, values)):
+            rows = lower = upper = 0
+            for batch in engine.stream(select, values=values):
+                sums = sum_key_hashes(batch)
+                rows, lower, upper = rows + batch.num_rows, lower + sums[0], upper + sums[1]
+            return rows, lower, upper
+    [(rows, lower, upper)] = engine.rows(key_hash_select(source, key), values)
+    return rows, int(lower), int(upper)
 
 
 def combine_key_hashes(*hashes: str) -> str:
