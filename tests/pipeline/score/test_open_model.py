@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nightscore.evaluation.promote import promote_model
 from nightscore.job.loader import load_all
 from nightscore.pipeline.executors import LOCAL_THREADS
 from nightscore.pipeline.score import autotune
-from nightscore.pipeline.score.open_model import close_models
+from nightscore.pipeline.score.open_model import close_models, open_planned_scorer
 from nightscore.pipeline.steps import check_job, plan_day, publish_day
 from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
@@ -127,6 +128,22 @@ def test_a_formula_scores_a_night(tmp_path: Path) -> None:
     again = run(load("mini", root), DAYS[0])
     assert again.status == "published" and again.model and again.model.sha256 != first.model.sha256
     assert (scores(root) == wanted + rows["b"].to_numpy().astype(float)).all()
+
+
+def test_threads_that_begin_together_open_a_model_once(tmp_path: Path) -> None:
+    """A model may take gigabytes, and its opening minutes."""
+    told = tmp_path / "openings"
+    slow = f'    with open({str(told)!r}, "a") as file:\n        file.write("x")\n    time.sleep(0.3)\n'
+    root = workspace(
+        tmp_path / "w", FORMULA, SUM.replace("    if model is not", f"{slow}    if model is not")
+    )
+    job = load("mini", root)
+    plan = plan_day(job, as_day(DAYS[0]))
+    close_models()
+    told.unlink()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: open_planned_scorer(job, plan), range(4)))
+    assert told.read_text() == "x"
 
 
 def test_a_scorer_around_a_model_is_a_cause_beside_it(tmp_path: Path) -> None:

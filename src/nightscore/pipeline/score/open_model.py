@@ -2,8 +2,10 @@
 
 import functools
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -240,7 +242,10 @@ def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code:
         ModelChangedError: it, or the scorer, has another hash now.
         ModelError: it can't be opened so.
     """
-    return timed(job, _scorer(*_opening(job, name, sha256, variant, code)))
+    opening = _opening(job, name, sha256, variant, code)
+    with _LOCKS.setdefault(opening, threading.Lock()):  # of threads that begin together, one opens it
+        scorer = _scorer(*opening)
+    return timed(job, scorer)
 
 
 def open_fresh_scorer(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
@@ -346,6 +351,10 @@ class OutputNames:
 def close_models() -> None:
     """Close the models that are kept open, and free what their devices hold for them."""
     _scorer.cache_clear()
+    _LOCKS.clear()
+
+
+_LOCKS: dict[tuple[Any, ...], threading.Lock] = {}
 
 
 @functools.lru_cache(maxsize=8)
