@@ -56,6 +56,7 @@ ACTS = (
     "redeliver",
     "withdraw",
     "promote",
+    "warm",
     "bakeoff",
     "gc",
     "drop-table",
@@ -112,7 +113,7 @@ GROUPS = {  # by what one wants to do, in the order of the help
         approve.evolve, approve.repair, approve.hand_over, rename.rename_job, rename.rename_table,
         maintain.drop_table, maintain.drop_job, forget.forget, maintain.gc,
     ),
-    "Look after the machine": (maintain.doctor, maintain.hardware),
+    "Look after the machine": (maintain.doctor, maintain.hardware, maintain.warm),
 }  # fmt: skip
 groups = [Group(title, sort_key=number) for number, title in enumerate(GROUPS)]
 for group, commands in zip(groups, GROUPS.values(), strict=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from nightscore.cli.options import AsJson, open_chosen_workspace
-from nightscore.cli.output import print_json, say
+from nightscore.cli.output import print_error, print_json, say
 from nightscore.common import Broken, byte_size
 
 if TYPE_CHECKING:
@@ -87,6 +87,32 @@ def _print_removed(removed: "list[Removal]", dry_run: bool, json: bool) -> int:
         say(f"{one.table_name} {one.removed_day}, run {one.run_id}")
     say(f"{len(removed)} days of tables {'would be removed' if dry_run else 'removed'}")
     return 0
+
+
+def warm(job: Annotated[list[str], Parameter(help="Jobs; default: all.", negative="")] = [], /) -> int:
+    """Compile what nights would compile at their first call, and keep it: for an image that is built once.
+
+    Each job's model is opened in every way in which a night may compute it, and scores some made-up rows;
+    nothing is read from the jobs' inputs, and nothing is published. Numba keeps what it compiles in
+    NUMBA_CACHE_DIR if that is set, else beside the package if it may write there, else in the user's cache
+    folder; it holds for this processor and these versions. A way that this machine has not is named.
+    """
+    from nightscore.job import load, load_all
+    from nightscore.pipeline import warm_job, warm_proof
+
+    workspace = open_chosen_workspace()
+    readable, broken = ([load(name, workspace) for name in job], []) if job else load_all(workspace)
+    say(f"{'the proof':<56} {warm_proof():6.1f} s")
+    for one in readable:
+        try:
+            for way in warm_job(one):
+                end = f"not here: {way.problem}" if way.problem else f"{way.seconds:6.1f} s"
+                say(f"{f'{one.name}, {way.variant}':<56} {end}")
+        except Broken as error:
+            broken.append(error)
+    for mistake in broken:
+        print_error("broken", mistake)
+    return Broken.exit_code if broken else 0
 
 
 def doctor(*, json: AsJson = False) -> int:

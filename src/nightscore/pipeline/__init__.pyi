@@ -61,6 +61,7 @@ from .publish.ownership import refuse_former_names as refuse_former_names
 from .publish.reconcile import combine_key_hashes as combine_key_hashes
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
+from .publish.reconcile import warm_proof as warm_proof
 from .publish.repair import Repaired as Repaired
 from .publish.repair import repair_table as repair_table
 from .read import inputs as inputs
@@ -95,6 +96,8 @@ from .score.open_model import reference_scorer as reference_scorer
 from .score.open_model import variants_of as variants_of
 from .score.row_checks import drop_faulty_rows as drop_faulty_rows
 from .score.sample import read_first_rows as read_first_rows
+from .score.warm import Warmed as Warmed
+from .score.warm import warm_job as warm_job
 from .steps import check_job as check_job
 from .steps import draft_plan as draft_plan
 from .steps import plan_day as plan_day
