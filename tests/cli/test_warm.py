@@ -28,7 +28,7 @@ def nightscore(root: Path, kept: Path, *words: str) -> subprocess.CompletedProce
 
 @pytest.mark.slow
 def test_a_night_compiles_nothing_after_it(tmp_path: Path) -> None:
-    """A job whose trees score by the compiled kernel, from a folder of compiled code that is empty at first."""
+    """A job whose trees score by the compiled kernel, where nothing is compiled yet."""
     root, kept, job = tmp_path / "w", tmp_path / "kept", TEMPLATES_BY_NAME["trees"].job
     make_workspace(root, "trees")
     [file] = root.glob("jobs/*/job.yaml")
