@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo text fraud pages airflow docs test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench release clean
+.PHONY: help demo text fraud pages airflow docs test test-unit test-slow test-all test-buckets test-e2e faults check lint types contracts lock bench bench-quick release clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -94,6 +94,9 @@ contracts: .venv/test.stamp
 
 bench: .venv/test.stamp .venv-bench/stamp ## measure on this machine, beside other tools: benchmarks/results.md, an hour
 	@$(BIN)/python benchmarks/all.py
+
+bench-quick: .venv/test.stamp .venv-bench/stamp ## five minutes: ratios beside peers, and whether one has fallen since they were kept
+	@$(BIN)/python benchmarks/quick.py
 
 release: .venv/test.stamp .venv-release/stamp ## dist/: sdist and wheel, built twice to the same bytes, held to a list, run on each Python that is here
 	@rm -rf dist && RELEASE=$(CURDIR)/dist $(BIN)/python -m pytest -m "e2e and slow" -rs tests/e2e/test_release.py

@@ -87,13 +87,14 @@ def compare(model: str, rows: int, rounds: int, peers: Sequence[str]) -> None:
     for turn in range(rounds):
         for name, measured in results.items():
             if measured.tries_left:
-                _take_turn(name, model, root, measured, turn)
+                take_turn(name, model, root, measured, turn)
                 outcome = _outcome(measured, turn)
                 print(f"  {turn + 1}/{rounds} {model} {name}: {outcome}", file=sys.stderr, flush=True)
     _print(model, rows, rounds, results)
 
 
-def _take_turn(name: str, model: str, root: Path, measured: Measured, turn: int) -> None:
+def take_turn(name: str, model: str, root: Path, measured: Measured, turn: int) -> None:
+    """Run a contender once, as a round of its own, and hold its rows to ours."""
     out = WORK / "out"
     shutil.rmtree(out, ignore_errors=True)
     for folder in (
