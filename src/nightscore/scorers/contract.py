@@ -51,7 +51,8 @@ class Options:
     of kind python. `python` is the interpreter of a model that is scored in a process of its own (empty: this
     one), and `trusted` the sha256 of the one whose pickles and code may run. `settings` is what the job says
     of what goes before and after the model, of the kinds that have such: of text `pooling`, `normalize` and
-    `max_length`, of image what `ImageSettings` has.
+    `max_length`, of image what `ImageSettings` has. `load_seconds` is how long a process of the model's own
+    may take to load it.
     """
 
     outputs: Mapping[str, str]
@@ -64,6 +65,7 @@ class Options:
     python: str = ""
     trusted: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    load_seconds: float | None = None
 
 
 class Scorer(Protocol):
