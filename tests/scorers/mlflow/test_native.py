@@ -63,6 +63,25 @@ def test_it_is_what_the_library_gives(folders: Any, kind: str) -> None:
         np.testing.assert_array_equal(found, mlflow.pyfunc.load_model(str(folder)).predict(x))
 
 
+def test_a_folder_of_catboost_is_what_catboost_gives(tmp_path: Path) -> None:
+    """With a column of texts as a category, in the order of the signature; to the bit, and without MLflow."""
+    pytest.importorskip("catboost", reason="catboost is not installed: pip install 'nightscore[catboost]'")
+    model = saved("catboost", tmp_path / "model")
+    options = Options({"chance": "probabilities[1]", "margin": "margin"})
+    scorer = open_scorer("mlflow", read(tmp_path / "model"), options)
+    given = frame()[["plan", "b", "a"]].assign(
+        plan=lambda rows: rows["plan"].where(rows["a"] < 1, "never seen")
+    )
+    check_scorer(scorer, chunk(given), 0)
+    found, asked = scorer.score(chunk(given)), given[[*NUMBERS, "plan"]].astype({"plan": object})
+    np.testing.assert_array_equal(found.column("chance").to_numpy(), model.predict_proba(asked)[:, 1])
+    margin = model.predict(asked, prediction_type="RawFormulaVal")
+    np.testing.assert_array_equal(found.column("margin").to_numpy(), margin)
+    alone = open_scorer("catboost", read_model(tmp_path / "model/model.cb", "model.cb"), options)
+    assert found.equals(alone.score(chunk(given)))
+    assert "catboost" in scorer.libraries
+
+
 def test_mlflow_is_not_imported(folders: Any) -> None:
     """Neither here nor in another process."""
     folder, _ = folders["lightgbm"]
