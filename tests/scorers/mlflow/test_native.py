@@ -140,6 +140,30 @@ def test_a_contradiction_is_refused(folders: Any, tmp_path: Path, case: str) -> 
         open_scorer("mlflow", read(folder), Options({"score": "probabilities[1]"}))
 
 
+@pytest.mark.parametrize("kind", ["lightgbm", "xgboost"])
+def test_a_signature_in_another_order_is_blamed_itself(folders: Any, tmp_path: Path, kind: str) -> None:
+    """And not the job's model.columns, where the job has none; what mends it is said."""
+    folder = copied(folders[kind][0], tmp_path / kind)
+    for was, now in (
+        ('"name": "a"', '"name": "c"'),
+        ('"name": "b"', '"name": "a"'),
+        ('"name": "c"', '"name": "b"'),
+    ):
+        rewrite(folder, was, now)
+    with pytest.raises(ModelError) as told:
+        open_scorer("mlflow", read(folder), Options({"score": "probabilities[1]"}))
+    said = str(told.value)
+    assert (
+        "data/models/churn: the columns of the signature in its MLmodel are [b, a], and the model's own"
+        in said
+    )
+    assert "are [a, b]; they differ first in number 1: b and a; save it again with the signature" in said
+    assert "model.columns" not in said
+    own = Options({"score": "probabilities[1]"}, columns=["b", "a"])
+    with pytest.raises(ModelError, match=r"the job's model\.columns are \[b, a\], and the model's own"):
+        open_scorer("mlflow", read(folder), own)
+
+
 def test_a_folder_without_mlmodel_is_refused(tmp_path: Path) -> None:
     """And so are one that is not there, a link out of it, and a flavour that nobody can open."""
     with pytest.raises(ModelError, match="no folder with a file MLmodel"):
