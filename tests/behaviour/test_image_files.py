@@ -1,5 +1,6 @@
 """Nights on images that lie as files in folders, named by rows of another input."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ inputs:
   scans: {path: data/lake/scans, format: image}
 features: features.sql
 key: [id]
+keep: [path]
 model:
   kind: image
   path: data/models/digits.onnx
@@ -36,7 +38,7 @@ model:
 decide:
   mini_top: top.sql
 """
-FEATURES = "SELECT id, content AS scan FROM pages LEFT JOIN scans ON file = path\n"
+FEATURES = "SELECT id, path, content AS scan FROM pages LEFT JOIN scans ON file = path\n"
 BY_DAY = JOB.replace("data/lake/scans, ", "data/lake/scans, partition: day, ")
 STREAMED = """\
 job: mini
@@ -106,8 +108,8 @@ def test_a_row_whose_file_is_not_there_is_a_reject(fresh: Build) -> None:
     """Missing, above the root, elsewhere on the machine: such a row is never scored by another file."""
     root = workspace(fresh, JOB + REJECT, paths=BESIDE)
     assert run(load("mini", root), DAY).status == "published"
-    rejects = query("SELECT id, message FROM mini_rejects ORDER BY id", root).to_pylist()
-    assert [row["id"] for row in rejects] == sorted(BESIDE)
+    rejects = query("SELECT id, message, features FROM mini_rejects ORDER BY id", root).to_pylist()
+    assert {row["id"]: json.loads(row["features"])["path"] for row in rejects} == BESIDE
     assert all("a row without an image has no score" in row["message"] for row in rejects)
     keys, scores = published(root)
     assert keys == [i for i in range(ROWS) if i not in BESIDE]
