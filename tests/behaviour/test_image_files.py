@@ -210,6 +210,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.disk_only(reason="a job that is refused as it is read reaches no data")
 @pytest.mark.parametrize("said", REFUSED)
 def test_what_is_of_other_formats_is_refused_by_its_line(fresh: Build, said: str) -> None:
     """And not left out quietly."""
