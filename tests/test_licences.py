@@ -18,10 +18,19 @@ APACHE = (
 GPL = "3972dc9744f6499f0f9b2dbf76696f2ae7ad8af9b23dde66d6af86c9dfb36986"  # gnu.org/licenses/gpl-3.0.txt
 
 
-def test_the_code_is_under_the_licence_that_the_project_names() -> None:
-    """LICENSE is Apache's own text to the byte, and the only licence that goes into a wheel."""
+def test_the_project_names_the_licences_of_what_goes_into_a_wheel() -> None:
+    """That of the code, Apache's own text to the byte, and those of each file that has others beside it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (project["license"], project["license-files"]) == ("Apache-2.0", ["LICENSE"])
+    beside = sorted((ROOT / "src/nightscore").rglob("*.license"))
+    others = {
+        one
+        for file in beside
+        for named in re.findall("^SPDX-License-Identifier: (.+)$", file.read_text(), re.MULTILINE)
+        for one in named.split(" AND ")
+    }
+    assert project["license"].split(" AND ") == ["Apache-2.0", *sorted(others)]
+    given = {"LICENSE", "src/nightscore/start/templates/image/data/DIGITS.md"}
+    assert set(project["license-files"]) == given | {file.relative_to(ROOT).as_posix() for file in beside}
     assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE
 
 

@@ -190,7 +190,10 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     """Each file of src/nightscore, DAG files and templates of `init` among them; no job or model of ours."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-        licences = {name: archive.read(name) for name in names if "/licenses/" in name}
+        licences = {
+            name.partition("/licenses/")[2]: archive.read(name) for name in names if "/licenses/" in name
+        }
+        [metadata] = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
     about = {name for name in names if name.partition("/")[0].endswith(".dist-info")}
     files = [file for file in (ROOT / "src/nightscore").rglob("*") if file.is_file()]
     ours = {file.relative_to(ROOT / "src").as_posix() for file in files if "__pycache__" not in file.parts}
@@ -211,9 +214,11 @@ def test_the_wheel_holds_the_framework_alone(wheel: Path) -> None:
     models = [file for file in files if file.suffix == ".onnx"]
     assert len(models) == 5 and max(file.stat().st_size for file in models) < 10_000
     assert {"nightscore/py.typed", "nightscore/airflow/dags/nightly.py"} < ours
-    assert {name.rpartition("/")[2]: text for name, text in licences.items()} == {
-        "LICENSE": (ROOT / "LICENSE").read_bytes()
-    }  # the loans under the GPL are in no wheel; digits and messages bring theirs, tests/test_licences.py
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert licences == {name: (ROOT / name).read_bytes() for name in project["license-files"]}
+    assert (
+        f"\nLicense-Expression: {project['license']}\n" in metadata
+    )  # GPL of the loans: they are in no wheel
 
 
 def test_the_version_is_that_of_the_project(environment: Environment, tmp_path: Path) -> None:

@@ -2,7 +2,11 @@
 
 import dataclasses
 import datetime as dt
+import importlib.util
 import re
+import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("mlflow")
+import mlflow.pyfunc
+from mlflow.models import infer_signature
 
 from nightscore import Broken, NotYet, load, run
 from nightscore.pipeline.score.open_model import open_planned_scorer
@@ -18,6 +24,7 @@ from nightscore.scorers import Variant
 from tests.behaviour.conftest import Build
 from tests.behaviour.world import DAY, ours
 from tests.scorers.mlflow.folders import NUMBERS, frame, saved
+from tests.support.packages import build
 from tests.support.workspace import JOB, rows_of
 
 ROWS = 400
@@ -94,6 +101,66 @@ def test_a_night_by_a_pickled_pipeline(fresh: Build) -> None:
     path.write_text(path.read_text().replace(f"\n  allow_pickle: true\n  sha256: {sha256}", ""))
     trusted(root)
     assert re.search(r"; model: scikit-learn: \S+ \(logged with 0\.1\)", check_job(load("mini", root)))
+
+
+RATES = """\
+import mlflow
+import rates
+
+
+class ByRates(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input["a"].to_numpy() * rates.FACTOR
+
+
+mlflow.models.set_model(ByRates())
+"""
+
+
+def rates(folder: Path, version: int) -> Path:
+    """A package of somebody's, installed into a folder by pip: rates, whose factor is its version."""
+    project = f'[project]\nname = "rates"\nversion = "{version}.0"\n'
+    project += '[tool.setuptools]\npy-modules = ["rates"]\n'
+    return build(folder, {"rates.py": f"FACTOR = {version}\n", "pyproject.toml": project})
+
+
+def environment(folder: Path, *packages: Path) -> str:
+    """The Python of an environment of its own: these packages first, then those that are here."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    [own] = folder.glob("lib/python*/site-packages")
+    (own / "beside.pth").write_text("\n".join(map(str, [*packages, sysconfig.get_path("purelib")])))
+    return str(folder / "bin/python")
+
+
+@pytest.mark.slow
+@pytest.mark.disk_only(
+    reason="where a model's process finds its libraries does not depend on where tables lie"
+)
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:mlflow")
+def test_a_night_by_an_environment_of_the_models_own(
+    fresh: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its library is there alone, in a version of its own; the receipt has that, and the one of logging."""
+    root = fresh(rows=ROWS, job=mlflow_job("{score: prediction}"))
+    (tmp_path / "by_rates.py").write_text(RATES)
+    with monkeypatch.context() as logging:
+        logging.syspath_prepend(rates(tmp_path / "one", 1))
+        x = frame()[NUMBERS]
+        mlflow.pyfunc.save_model(
+            root / PATH, python_model=tmp_path / "by_rates.py", pip_requirements=["rates==1.0", "pandas"],
+            signature=infer_signature(x, x["a"].to_numpy()),
+        )  # fmt: skip
+    monkeypatch.delitem(sys.modules, "rates")
+    trusted(root)
+    with pytest.raises(Broken, match=r"can't load it: .*No module named 'rates'"):
+        run(load("mini", root), DAY)
+    path, python = root / "jobs/mini/job.yaml", environment(tmp_path / "env", rates(tmp_path / "three", 3))
+    path.write_text(path.read_text().replace("  allow_pickle", f"  python: {python}\n  allow_pickle"))
+    receipt, found = published(root)
+    given = rows_of(DAY, ROWS).column("a").to_numpy().astype(np.float64)
+    np.testing.assert_array_equal(found, given * 3)
+    assert receipt.versions["model: rates"] == "3.0 (logged with 1.0)"
+    assert importlib.util.find_spec("rates") is None
 
 
 @pytest.mark.disk_only(reason="what the model does does not depend on where tables lie")

@@ -1,5 +1,6 @@
 """Scores held to labels that come late: a job without a model gives scikit-learn's figures."""
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 from sklearn import metrics
 
 from nightscore import Broken, load, query, run
-from nightscore.common import format_value
-from nightscore.pipeline.publish.hold import Held
+from nightscore.common import Workspace, as_day, format_value
+from nightscore.pipeline.publish.hold import Held, release_day
 from nightscore.pipeline.steps import check_job
 from nightscore.review.report.html import report
 from tests.behaviour.conftest import copied
 from tests.support.workspace import JOB, linear_model, make_workspace, write_day
 
-FIRST, MISSING, THIRD, FOURTH = "2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"
+FIRST, MISSING, THIRD, FOURTH, FIFTH = (f"2020-01-0{day}" for day in range(1, 6))
 ROWS = 500
 QUALITY = """\
 job: quality
@@ -27,7 +28,7 @@ inputs:
   labels: {path: data/lake/labels, partition: day, lookback: 7, calendar: none}
 features: labelled.sql
 key: [scored_on, id]
-keep: [chance, label]
+keep: [chance, label, early]
 model: none
 decide: {by_day: by_day.sql}
 highlights:
@@ -42,26 +43,29 @@ audit:
 """
 LABELLED = """\
 WITH told AS (   -- of a label that was told again the last one counts; two of one day are refused
-    SELECT id, scored_on, label
+    SELECT id, scored_on, label, day AS told_on
     FROM labels
     QUALIFY row_number() OVER (PARTITION BY id, scored_on ORDER BY day DESC) = 1
 )
 
-SELECT scored.day AS scored_on, scored.id, score / 3 AS chance, label
+SELECT
+    scored.day AS scored_on, scored.id, score / 3 AS chance,
+    label_told(label, told_on, scored.day) AS label, coalesce(told_on < scored.day, false) AS early
 FROM scored
 LEFT JOIN told ON told.id = scored.id AND told.scored_on = scored.day
 """
 BY_DAY = """\
 WITH placed AS (SELECT *, score_place(scored_on, chance, label) AS place FROM scores)
 SELECT
-    scored_on, count(*) AS rows, count(label) AS labelled, avg(label_01(label)) AS base_rate,
+    scored_on, count(*) AS rows, count(label) AS labelled, count(*) FILTER (early) AS early,
+    avg(label_01(label)) AS base_rate,
     auc(label, place) AS auc, average_precision(label, place) AS average_precision,
     brier_score(chance, label) AS brier_score, unmeasured(label) AS unmeasured
 FROM placed
 GROUP BY scored_on
 """
 RIVALS = """\
-SELECT scores.scored_on, model, scores.id, chance / 3 AS chance, label
+SELECT scores.scored_on, model, scores.id, chance / 3 AS chance, label, false AS early
 FROM (
     SELECT day AS scored_on, 'champion' AS model, id, score AS chance FROM scored
     UNION ALL
@@ -255,7 +259,7 @@ def test_two_labels_of_a_row_are_refused(root: Path) -> None:
 def test_without_the_limit_on_join_rows_a_key_twice_is_refused(root: Path) -> None:
     """Where the SQL takes all labels, the row is there twice, and the proof of keys says so."""
     (root / "jobs/quality/labelled.sql").write_text(
-        "SELECT scored.day AS scored_on, scored.id, score / 3 AS chance, label FROM scored "
+        "SELECT scored.day AS scored_on, scored.id, score / 3 AS chance, label, false AS early FROM scored "
         "LEFT JOIN labels ON labels.id = scored.id AND labels.scored_on = scored.day"
     )
     tell(root, THIRD, [*drawn(0, 300, 1), (0, FIRST, 1)])
@@ -269,6 +273,57 @@ def test_a_label_that_is_none_stops_the_night(root: Path) -> None:
         Broken, match=r"by_day\.sql: a label is 2; allowed: 0, 1, and NULL for one that is not known yet$"
     ):
         run(load("quality", root), THIRD)
+
+
+def test_a_label_that_was_told_before_its_score_counts_apart(root: Path) -> None:
+    """In no measure, and in a figure of its own; one that is told again since counts as that."""
+    before = [(key, THIRD, key % 2) for key in range(100)]  # told on the first day, and the second
+    tell(root, FIRST, before[:60])
+    tell(root, MISSING, [*before[60:], (0, THIRD, 1)])
+    tell(root, THIRD, [*drawn(0, 300, 1), (1, THIRD, 0), (200, THIRD, 1)])
+    run(load("quality", root), THIRD)
+    found = published(root, THIRD)
+    assert (found[THIRD]["labelled"], found[THIRD]["early"], found[THIRD]["base_rate"]) == (2, 99, 0.5)
+    assert found[FIRST]["early"] == 0
+    hold(root, found[FIRST], {key: label for key, _, label in drawn(0, 300, 1)})
+
+
+def test_a_held_day_has_no_scores_to_measure_until_it_is_released(root: Path) -> None:
+    """The night beside it says that a day is missing; the one after the release measures what was staged."""
+    text = (root / "jobs/mini/job.yaml").read_text()
+    strict = text + "  - {name: nobody passes, sql: 'SELECT false'}\n"
+    (root / "jobs/mini/job.yaml").write_text(strict)
+    write_day(root, FIFTH, ROWS)
+    with pytest.raises(Held):
+        run(load("mini", root), FIFTH)
+    tell(root, FIFTH, [(key, FIFTH, key % 2) for key in range(ROWS)])
+    with pytest.raises(Broken, match=f"mini_scores.*{FIFTH}|{FIFTH}.*mini_scores"):
+        run(load("quality", root), FIFTH)
+    release_day(Workspace(root), "mini", as_day(FIFTH), by="Ada", because="it is fine")
+    run(load("quality", root), FIFTH)
+    found = published(root, FIFTH)[FIFTH]
+    scores = query("SELECT id, score FROM mini_scores WHERE day = $1", root, values=[FIFTH]).to_pandas()
+    assert found["labelled"] == ROWS
+    assert found["auc"] == pytest.approx(metrics.roc_auc_score(scores["id"] % 2, scores["score"]), rel=1e-12)
+
+
+def test_a_night_as_it_was_known_has_the_labels_of_then(root: Path) -> None:
+    """Labels that were seen later, though their folder is of the day, are no labels of that night yet."""
+    (root / "jobs/quality/job.yaml").write_text(
+        QUALITY.replace("SEVERITY", "warn").replace(
+            "{path: data/lake/labels,", "{path: data/lake/labels, known_at: seen,"
+        )
+    )
+    first = drawn(0, 300, 1)
+    file = root / f"data/lake/labels/day={THIRD}/part-0.parquet"
+    days = ["2020-01-03T10:00Z" if key < 200 else "2020-01-05T10:00Z" for key, _, _ in first]
+    seen = [dt.datetime.fromisoformat(day) for day in days]
+    told = pq.read_table(file, partitioning=None)
+    pq.write_table(told.append_column("seen", pa.array(seen, pa.timestamp("us", "UTC"))), file)
+    run(load("quality", root), THIRD, known_at="2020-01-04T00:00Z")
+    hold(root, published(root, THIRD)[FIRST], {key: label for key, _, label in first if key < 200})
+    run(load("quality", root), THIRD)
+    hold(root, published(root, THIRD)[FIRST], {key: label for key, _, label in first})
 
 
 def test_an_auc_below_the_limit_makes_noise(root: Path) -> None:

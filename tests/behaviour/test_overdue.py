@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
+from sklearn import metrics
 
 from nightscore import load, query, run
 from nightscore.cli.main import call
@@ -119,6 +121,55 @@ def test_a_day_that_is_not_there_is_carried_forward_and_made_whole(fresh: Build)
     found = published(root, day_ago(0))
     assert has_scores(found, scores(day_ago(0), 500)) and is_made_by(found, "full")
     assert run(load("mini", root), day_ago(0)).status == "unchanged"
+
+
+WORTH = """\
+job: worth
+inputs:
+  scored: {table: mini_scores, calendar: none, as_reported: true}
+  labels: {path: data/lake/labels, partition: day}
+features: labelled.sql
+key: [scored_on, id]
+keep: [rung, score, label]
+model: none
+decide: {by_rung: by_rung.sql}
+"""
+LABELLED = """\
+SELECT scored.day AS scored_on, scored.id, made_by AS rung, score,
+    label_told(label, labels.day, scored.day) AS label
+FROM scored LEFT JOIN labels ON labels.id = scored.id
+"""
+BY_RUNG = """\
+WITH placed AS (SELECT *, score_place((scored_on, rung), score, label) AS place FROM scores)
+SELECT scored_on, rung, count(*) AS rows, auc(label, place) AS auc FROM placed GROUP BY scored_on, rung
+"""
+
+
+def test_labels_tell_what_made_a_day_apart(fresh: Build) -> None:
+    """A carried day is measured by what was carried, and named so; as reported it stays that."""
+    root = fresh(job=JOB + due(3) + CARRY, days=(day_ago(1),))
+    carried(root)
+    (root / "jobs/worth").mkdir()
+    for name, text in (("job.yaml", WORTH), ("labelled.sql", LABELLED), ("by_rung.sql", BY_RUNG)):
+        (root / "jobs/worth" / name).write_text(text)
+    id_, score = scores(day_ago(1))
+    labels = np.random.default_rng(3).random(ROWS) < score / 3
+    folder = root / f"data/lake/labels/day={day_ago(0)}"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"id": id_, "label": labels}), folder / "part-0.parquet")
+
+    def worth() -> list[tuple[str, int, float]]:
+        assert run(load("worth", root), day_ago(0)).status == "published"
+        found = query("SELECT rung, rows, auc FROM by_rung", root).to_pylist()
+        return [(row["rung"], row["rows"], pytest.approx(row["auc"], rel=1e-12)) for row in found]
+
+    as_carried = [(f"carried from {day_ago(1)}", ROWS, metrics.roc_auc_score(labels, score))]
+    assert worth() == as_carried
+    write_day(root, day_ago(0), ROWS)
+    assert run(load("mini", root), day_ago(0)).degraded is None
+    assert run(load("worth", root), day_ago(0)).status == "unchanged"
+    (root / "jobs/worth/job.yaml").write_text(WORTH.replace(", as_reported: true", ""))
+    assert worth() == [("full", ROWS, metrics.roc_auc_score(labels, scores(day_ago(0))[1]))]
 
 
 def test_a_degraded_day_of_a_job_that_closes_is_made_whole_and_closed_then(fresh: Build) -> None:

@@ -328,7 +328,8 @@ def test_each_passes_the_checks_of_a_jobs_sql(tmp_path: Path) -> None:
         "score_place": "score_place(owner, score, key)", "score_tenth": "score_tenth(place)",
         "places_are_of": "places_are_of(key, place)", "auc": "auc(key, place)",
         "average_precision": "average_precision(key, place)", "chance_bin": "chance_bin(score)",
-        "to_18_places": "to_18_places(score)", "label_01": "label_01(key)", "unmeasured": "unmeasured(key)",
+        "to_18_places": "to_18_places(score)", "label_01": "label_01(key)",
+        "label_told": "label_told(key, day, day)", "unmeasured": "unmeasured(key)",
         "calibration_error": "calibration_error(score, key, 1)", "gap_in": "gap_in(score, key, 1, 1)",
     }  # fmt: skip
     pairs = (

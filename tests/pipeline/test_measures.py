@@ -252,3 +252,30 @@ def test_a_label_of_another_type_is_named(connection: duckdb.DuckDBPyConnection,
 def test_a_log_loss_of_nothing_has_no_sign(connection: duckdb.DuckDBPyConnection) -> None:
     connection.register("rows", rows_of([0, 0], [0.0, 1.0], [0, 1]))
     assert repr(connection.execute("SELECT log_loss(score, label) FROM rows").fetchone()) == "(0.0,)"
+
+
+TOLD = [(1, "2026-03-01"), (0, "2026-03-02"), (None, "2026-03-03"), (1, "2026-03-03"), (0, "2026-03-01")]
+
+
+@pytest.mark.parametrize(("kind", "python"), [("INTEGER", int), ("BOOLEAN", bool), ("DOUBLE", float)])
+def test_a_label_that_was_told_before_its_score_is_none(
+    connection: duckdb.DuckDBPyConnection, kind: str, python: type
+) -> None:
+    """By plain Python: of the day before NULL, of the same day and later itself, in its own type."""
+    connection.register(
+        "rows", pa.table({"label": [one[0] for one in TOLD], "told": [one[1] for one in TOLD]})
+    )
+    sql = f"SELECT label_told(CAST(label AS {kind}), CAST(told AS DATE), DATE '2026-03-02') FROM rows"
+    truth = [None if label is None or told < "2026-03-02" else python(label) for label, told in TOLD]
+    found = [one for (one,) in connection.execute(sql).fetchall()]
+    assert found == truth and all(one is None or type(one) is python for one in found)
+
+
+@pytest.mark.parametrize(("told", "scored"), [("NULL", "DATE '2026-03-02'"), ("DATE '2026-03-02'", "NULL")])
+def test_a_label_without_a_day_stops_the_run(
+    connection: duckdb.DuckDBPyConnection, told: str, scored: str
+) -> None:
+    """It may be told before its score; a row without a label needs none."""
+    with pytest.raises(duckdb.Error, match=r"a label of a score of .* was told on .*; allowed: days"):
+        connection.execute(f"SELECT label_told(1, {told}, {scored})").fetchall()
+    assert connection.execute(f"SELECT label_told(NULL, {told}, {scored})").fetchall() == [(None,)]

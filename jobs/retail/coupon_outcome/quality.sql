@@ -11,6 +11,7 @@ SELECT
     count(*) AS offers,
     count(redeemed) AS labelled,
     count(*) FILTER (redeemed) AS redeemed,
+    count(*) FILTER (early) AS early,
     avg(label_01(redeemed)) AS base_rate,
     avg(labelled_chance(probability, redeemed)) AS mean_chance,
     auc(redeemed, place) AS auc,

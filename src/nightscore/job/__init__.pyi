@@ -103,6 +103,7 @@ from .places import audit_place as audit_place
 from .places import highlight_place as highlight_place
 from .places import sql_place as sql_place
 from .sources.csv_form import CsvForm as CsvForm
+from .sources.inputs import OF_IMAGES as OF_IMAGES
 from .sources.inputs import Input as Input
 from .sources.inputs import PathInput as PathInput
 from .sources.inputs import Ready as Ready

@@ -152,8 +152,8 @@ def _check_accounts(spec: "JobSpec") -> None:
 
 def _check_checksums(spec: "JobSpec") -> None:
     for name, source in spec.inputs.items():
-        is_text = isinstance(source, PathInput) and source.format != "parquet"
-        if is_text and spec.verify_inputs == "checksum":
+        has_no_pages = isinstance(source, PathInput) and source.format != "parquet"
+        if has_no_pages and spec.verify_inputs == "checksum":
             raise Misplaced(
                 ("verify_inputs",),
                 f"checksum: the files of input {name} have no pages; allowed: footer, sha256",

@@ -17,6 +17,18 @@ CREATE MACRO label_01(label) AS
         THEN NULL
     END;
 
+-- The label of a score; NULL of one that was told before the day of its score, which the score may have known: it is
+-- no outcome. Count those apart: told_on < scored_on.
+CREATE MACRO label_told(label, told_on, scored_on) AS
+    CASE
+        WHEN told_on >= scored_on THEN label
+        WHEN label IS NOT NULL AND (told_on IS NULL OR scored_on IS NULL) AND CAST(concat(
+            'a label of a score of ', coalesce(CAST(scored_on AS VARCHAR), 'NULL'), ' was told on ',
+            coalesce(CAST(told_on AS VARCHAR), 'NULL'), '; allowed: days'
+        ) AS BOOLEAN)
+        THEN NULL
+    END;
+
 -- The score of a row that has a label; NULL where it has none.
 CREATE MACRO labelled_score(score, label) AS
     CASE

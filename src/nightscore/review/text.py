@@ -111,7 +111,7 @@ def print_plan(plan: Plan, run: RunFolder | None, features: Features) -> None:
     if plan.status == "skipped":  # no model was looked at, and no file of the day is there
         return
     rows, size = sum(f.rows for f in files), sum(f.bytes for f in files)
-    texts = sum(not f.path.lower().endswith(ENDINGS["parquet"]) for f in files)
+    texts = sum(f.path.lower().endswith((*ENDINGS["csv"], *ENDINGS["json"])) for f in files)
     uncounted = f" and those of {texts} text files" if texts else ""
     out.print(f"inputs    {len(files)} files, {rows:,} rows{uncounted}, {byte_size(size)}")
     for line in (*_inputs_text(plan), *_ladder_text(plan)):

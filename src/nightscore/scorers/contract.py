@@ -44,14 +44,15 @@ class Options:
     """How a model is to be opened.
 
     `outputs` are the columns to give: name -> output of the model, with an index for one of rank 2.
-    `columns` are the columns of the model's matrix, in order, where the job names them; `columns_override`
-    says that they are meant, though the model's own list is another; `max_length_override` that the
-    metadata's `max_length` is, though the model's tokenizer cuts elsewhere. `device` is where to compute,
-    `threads` how many threads one call of `score` may use. `entry` is the function that scores a model file,
-    of kind python. `python` is the interpreter of a model that is scored in a process of its own (empty: this
-    one), and `trusted` the sha256 of the one whose pickles and code may run. `settings` is what the job says
-    of what goes before and after the model, of the kinds that have such: of text `pooling`, `normalize` and
-    `max_length`, of image what `ImageSettings` has.
+    `columns` are the columns of the matrix, in order, where the job names them, or, with
+    `columns_of_signature`, the signature in MLflow's MLmodel; `columns_override` says that the job's are
+    meant, though the model's own list is another; `max_length_override` that the metadata's `max_length` is,
+    though the model's tokenizer cuts elsewhere. `device` is where to compute, `threads` how many threads one
+    call of `score` may use. `entry` is the function that scores a model file, of kind python. `python` is
+    the interpreter of a model that is scored in a process of its own (empty: this one), and `trusted` the
+    sha256 of the one whose pickles and code may run. `settings` is what the job says of what goes before and
+    after the model, of the kinds that have such: of text `pooling`, `normalize` and `max_length`, of image
+    what `ImageSettings` has. `load_seconds` is how long a process of the model's own may take to load it.
     """
 
     outputs: Mapping[str, str]
@@ -64,6 +65,8 @@ class Options:
     python: str = ""
     trusted: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    load_seconds: float | None = None
+    columns_of_signature: bool = False
 
 
 class Scorer(Protocol):

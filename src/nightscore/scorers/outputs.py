@@ -91,7 +91,8 @@ def matrix_columns(
     if len(set(names)) != len(names):
         raise ModelError(f"{model}: a column stands twice in {names}", "columns")
     if width is not None and len(names) != width:
-        raise ModelError(f"{model}: takes {width} columns; {len(names)} are named: {names}", "columns")
+        by = " by the signature in its MLmodel" if options.columns_of_signature else ""
+        raise ModelError(f"{model}: takes {width} columns; {len(names)} are named{by}: {names}", "columns")
     return names
 
 
@@ -110,10 +111,14 @@ def refuse_other_columns(
         (i for i, (a, b) in enumerate(zip(job, own, strict=False)) if a != b), min(len(job), len(own))
     )
     first, second = (names[place] if place < len(names) else "nothing" for names in (job, own))
+    said = "the job's model.columns"
+    mend = "leave columns out, or say model.columns_override: true if the job's are meant"
+    if options.columns_of_signature:
+        said = "the columns of the signature in its MLmodel"
+        mend = "save it again with the signature of the very columns of the training, in their order"
     raise ModelError(
-        f"{model}: the job's model.columns are {_listed(job, place)}, and the model's own ({where}) "
-        f"are {_listed(own, place)}; they differ first in number {place + 1}: {first} and "
-        f"{second}; leave columns out, or say model.columns_override: true if the job's are meant",
+        f"{model}: {said} are {_listed(job, place)}, and the model's own ({where}) are "
+        f"{_listed(own, place)}; they differ first in number {place + 1}: {first} and {second}; {mend}",
         "columns",
     )
 

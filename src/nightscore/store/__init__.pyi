@@ -207,6 +207,7 @@ from .sql.engine import Engine as Engine
 from .sql.engine import EngineResources as EngineResources
 from .sql.from_scope import How as How
 from .sql.from_scope import Sources as Sources
+from .sql.image_files import ImageFiles as ImageFiles
 from .sql.lineage import column_sources as column_sources
 from .sql.memory_budget import MemoryBudget as MemoryBudget
 from .sql.memory_budget import job_memory_budget as job_memory_budget

@@ -1,4 +1,4 @@
-"""`limits.time` ends one call of a model that would go on for ever, by whatever kind and whoever asks it."""
+"""`limits.time` ends one call of a model that would go on for ever, and `limits.load` the opening of one."""
 
 import json
 import os
@@ -45,6 +45,8 @@ class Forever:
 
 
 def open_scorer(model, options):
+    while model.data == b"never opens":
+        time.sleep(0.01)
     return Forever(model.data.decode())
 """
 
@@ -204,3 +206,39 @@ def test_a_call_that_says_how_it_is_stopped_is_stopped():
     with pytest.raises(TimeOver):
         call_in_time(wait, 0.1, stop_calls)
     assert ended_ == [True]
+
+
+LOAD = "limits: {load: 1s}\n"
+
+
+@pytest.mark.sample(1)
+def test_a_model_that_never_opens_ends_the_night(tmp_path: Path) -> None:
+    """Broken at the model's line, with the file and the setting; nothing is published."""
+    root = by_file(tmp_path, "never opens", "quick", LOAD)
+    place = r"^jobs/mini/job\.yaml:\d+: model\.champion: data/models/m\.txt: opening it took longer than "
+    with pytest.raises(Broken, match=place + r"limits\.load, 1s"):
+        run(load("mini", root), DAYS[0])
+    assert not (root / "data/tables").exists()
+
+
+def test_a_challenger_that_never_opens_costs_its_column_alone(tmp_path: Path) -> None:
+    """The champion's scores are published, and the receipt says why there are none beside them."""
+    root = by_file(tmp_path, "quick", "never opens", LOAD)
+    [one] = run(load("mini", root), DAYS[0]).challengers
+    assert one.rows == 0 and "limits.load, 1s" in one.reason
+
+
+@pytest.mark.slow
+def test_a_command_whose_model_never_opens_ends(tmp_path: Path) -> None:
+    """The call that is left to itself keeps no process alive."""
+    root = by_file(tmp_path, "never opens", "quick", LOAD)
+    for words in (("run", "mini", "--day", DAYS[0]), ("check", "mini"), ("plan", "mini", "--day", DAYS[0])):
+        found = ended(root, *words)
+        assert found.returncode == 1 and "limits.load, 1s" in found.stderr + found.stdout, words
+
+
+def test_what_is_no_time_of_opening_is_refused(tmp_path: Path) -> None:
+    """A number and a unit, as of all times."""
+    root = make_workspace(tmp_path, 10, JOB + "limits: {load: forever}\n")
+    with pytest.raises(Broken, match=r"limits\.load: .*forever.* a duration such as 90m"):
+        load("mini", root)

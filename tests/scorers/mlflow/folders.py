@@ -149,6 +149,20 @@ def _xgboost(folder: Path) -> Any:
     return model
 
 
+def _catboost(folder: Path) -> Any:
+    import catboost
+    import mlflow.catboost
+
+    given = frame().assign(plan=lambda rows: rows["plan"].astype(object))
+    model = catboost.CatBoostClassifier(
+        iterations=8, depth=3, verbose=0, random_seed=0, thread_count=1, cat_features=["plan"]
+    )
+    model.fit(given, target(given))
+    signature = infer_signature(given, model.predict(given))
+    mlflow.catboost.save_model(model, folder, signature=signature)
+    return model
+
+
 def _onnx(folder: Path) -> Any:
     from skl2onnx import to_onnx
 
@@ -175,8 +189,8 @@ def _code(folder: Path) -> Any:
 
 
 SAVE: dict[str, Callable[[Path], Any]] = {
-    "sklearn": _sklearn, "labels": _labels, "lightgbm": _lightgbm, "xgboost": _xgboost, "onnx": _onnx,
-    "class": _class, "code": _code,
+    "sklearn": _sklearn, "labels": _labels, "lightgbm": _lightgbm, "xgboost": _xgboost,
+    "catboost": _catboost, "onnx": _onnx, "class": _class, "code": _code,
 }  # fmt: skip
 
 

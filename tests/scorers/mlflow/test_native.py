@@ -63,6 +63,25 @@ def test_it_is_what_the_library_gives(folders: Any, kind: str) -> None:
         np.testing.assert_array_equal(found, mlflow.pyfunc.load_model(str(folder)).predict(x))
 
 
+def test_a_folder_of_catboost_is_what_catboost_gives(tmp_path: Path) -> None:
+    """With a column of texts as a category, in the order of the signature; to the bit, and without MLflow."""
+    pytest.importorskip("catboost", reason="catboost is not installed: pip install 'nightscore[catboost]'")
+    model = saved("catboost", tmp_path / "model")
+    options = Options({"chance": "probabilities[1]", "margin": "margin"})
+    scorer = open_scorer("mlflow", read(tmp_path / "model"), options)
+    given = frame()[["plan", "b", "a"]].assign(
+        plan=lambda rows: rows["plan"].where(rows["a"] < 1, "never seen")
+    )
+    check_scorer(scorer, chunk(given), 0)
+    found, asked = scorer.score(chunk(given)), given[[*NUMBERS, "plan"]].astype({"plan": object})
+    np.testing.assert_array_equal(found.column("chance").to_numpy(), model.predict_proba(asked)[:, 1])
+    margin = model.predict(asked, prediction_type="RawFormulaVal")
+    np.testing.assert_array_equal(found.column("margin").to_numpy(), margin)
+    alone = open_scorer("catboost", read_model(tmp_path / "model/model.cb", "model.cb"), options)
+    assert found.equals(alone.score(chunk(given)))
+    assert "catboost" in scorer.libraries
+
+
 def test_mlflow_is_not_imported(folders: Any) -> None:
     """Neither here nor in another process."""
     folder, _ = folders["lightgbm"]
@@ -119,6 +138,30 @@ def test_a_contradiction_is_refused(folders: Any, tmp_path: Path, case: str) -> 
     rewrite(folder, was, now)
     with pytest.raises(ModelError, match=message):
         open_scorer("mlflow", read(folder), Options({"score": "probabilities[1]"}))
+
+
+@pytest.mark.parametrize("kind", ["lightgbm", "xgboost"])
+def test_a_signature_in_another_order_is_blamed_itself(folders: Any, tmp_path: Path, kind: str) -> None:
+    """And not the job's model.columns, where the job has none; what mends it is said."""
+    folder = copied(folders[kind][0], tmp_path / kind)
+    for was, now in (
+        ('"name": "a"', '"name": "c"'),
+        ('"name": "b"', '"name": "a"'),
+        ('"name": "c"', '"name": "b"'),
+    ):
+        rewrite(folder, was, now)
+    with pytest.raises(ModelError) as told:
+        open_scorer("mlflow", read(folder), Options({"score": "probabilities[1]"}))
+    said = str(told.value)
+    assert (
+        "data/models/churn: the columns of the signature in its MLmodel are [b, a], and the model's own"
+        in said
+    )
+    assert "are [a, b]; they differ first in number 1: b and a; save it again with the signature" in said
+    assert "model.columns" not in said
+    own = Options({"score": "probabilities[1]"}, columns=["b", "a"])
+    with pytest.raises(ModelError, match=r"the job's model\.columns are \[b, a\], and the model's own"):
+        open_scorer("mlflow", read(folder), own)
 
 
 def test_a_folder_without_mlmodel_is_refused(tmp_path: Path) -> None:

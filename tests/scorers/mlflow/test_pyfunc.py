@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,61 @@ def test_what_a_killed_process_leaves_is_taken_away(
     asking.join(30)
     assert failed
     assert wait(lambda: not list(tmp_path.glob("nightscore-mlflow-*")))
+
+
+HANGS = """\
+import os
+import time
+
+import mlflow
+
+if os.path.exists({mark!r}):
+    time.sleep(600)
+open({mark!r}, "w").close()
+
+
+class Slow(mlflow.pyfunc.PythonModel):
+    def predict(self, context, frame, params=None):
+        time.sleep(2)
+        return frame["a"].to_numpy()
+
+
+mlflow.models.set_model(Slow())
+"""
+
+
+def hanging(folders: Any, tmp_path: Path) -> ModelFile:
+    """A model of which a second process never ends loading, as one that waits for what the first has."""
+    folder = copied(folders["code"][0], tmp_path / "hangs")
+    [code] = [file for file in folder.rglob("*.py") if "set_model" in file.read_text()]
+    code.write_text(HANGS.format(mark=str(tmp_path / "mark")))
+    return read(folder)
+
+
+def test_a_model_that_never_loads_is_ended(
+    folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the folder and the setting; neither its process nor its copy is left."""
+    (tmp_path / "mark").touch()
+    model, before = hanging(folders, tmp_path), children(os.getpid())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    late = r"data/models/churn: was not loaded within 3 s \(limits\.load of the job\)"
+    with pytest.raises(ModelError, match=late):
+        opened(model, {"y": "prediction"}, load_seconds=3)
+    assert children(os.getpid()) <= before
+    assert not list(tmp_path.glob("nightscore-mlflow-*"))
+
+
+@pytest.mark.slow
+def test_one_more_process_that_never_loads_is_ended(folders: Any, tmp_path: Path) -> None:
+    """Of two threads that score at once, one has the process that is there; the other waits no longer."""
+    scorer = opened(hanging(folders, tmp_path), {"y": "prediction"}, load_seconds=45)
+    with ThreadPoolExecutor(2) as threads:
+        errors = [one.exception() for one in [threads.submit(scorer.score, asks(1)) for _ in range(2)]]
+    [error] = [error for error in errors if error]
+    assert isinstance(error, ContractError)
+    assert "was not loaded within 45 s (limits.load of the job)" in str(error)
+    assert scorer.score(asks(1)).column("y").to_pylist() == [0.0, 1.0, 2.0]
 
 
 def test_a_null_where_pandas_has_none_is_refused(folders: Any, tmp_path: Path) -> None:

@@ -119,9 +119,9 @@ def test_tenths_add_up_and_say_the_calibration_error(night: Sql, offered: pd.Dat
 @pytest.mark.parametrize(
     ("chance", "answers"),
     [
-        ("probability", [True, True]),
-        ("0.4 - probability", [False, True]),  # the opposite: on average as many, but the wrong ones
-        ("probability / 10", [True, False]),
+        ("probability", [True, True, True]),
+        ("0.4 - probability", [True, False, True]),  # the opposite: on average as many, but the wrong ones
+        ("probability / 10", [True, True, False]),
     ],
 )
 def test_audits_hear_a_model_that_has_gone_wrong(night: Sql, chance: str, answers: list[bool]) -> None:
@@ -132,6 +132,23 @@ def test_audits_hear_a_model_that_has_gone_wrong(night: Sql, chance: str, answer
     cursor.put("other", other)
     asked = [audit["sql"].replace("coupon_quality", f"({quality})") for audit in SPEC["audit"]]
     assert [cursor.table(sql).column(0)[0].as_py() for sql in asked] == answers
+
+
+def test_what_was_redeemed_before_it_was_offered_counts_apart(night: Sql) -> None:
+    """It has no label, and is counted as early; all others have theirs."""
+    early = "SELECT household_id, coupon_upc, campaign_id, DATE '2017-09-30' AS redemption_date FROM offers"
+    early += " WHERE campaign_id = 1 AND household_id < 4 AND day = start_date"
+    night.put("with_early", night.table(f"SELECT * FROM redemptions UNION ALL BY NAME ({early})"))
+    night.put("of_early", night.table(REDEEMED.replace("FROM redemptions", "FROM with_early")))
+    [audit] = [audit["sql"] for audit in SPEC["audit"] if "early" in audit["sql"]]
+    for quality, counts in (
+        (QUALITY, (180, 0)),
+        (QUALITY.replace("FROM scores", "FROM of_early"), (168, 12)),
+    ):
+        [found] = night.table(f"FROM ({quality}) WHERE scored_on = DATE '2017-10-01'").to_pylist()
+        assert (found["offers"], found["labelled"], found["early"]) == (180, *counts)
+        [[heard]] = night.table(audit.replace("coupon_quality", f"({quality})")).to_pydict().values()
+        assert heard == (counts[1] == 0)
 
 
 def test_the_page_shows_the_job_as_it_is() -> None:

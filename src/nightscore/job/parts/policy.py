@@ -84,10 +84,20 @@ class Limits(StrictModel):
         Field(description="how long one SQL statement, or the scoring of one piece, may take: 90m"),
     ] = None
 
+    load: Annotated[
+        Period,
+        Field(description="how long opening the model may take, in each process that scores: 10m"),
+    ] = "1h"
+
     @property
     def seconds(self) -> float | None:
         """The time in seconds."""
         return seconds_of(self.time) if self.time else None
+
+    @property
+    def load_seconds(self) -> float:
+        """The time of opening the model, in seconds."""
+        return seconds_of(self.load)
 
 
 class Domain(StrictModel):

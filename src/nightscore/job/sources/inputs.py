@@ -38,6 +38,7 @@ from nightscore.job.sources.layout import ALLOWED, Layout, parse_layout
 from nightscore.job.sources.snapshot_inputs import DeltaInput, IcebergInput
 
 QUOTED = "partition: 'dt={day:%Y%m%d}'"
+OF_IMAGES = {"file": "VARCHAR", "content": "BLOB"}  # the columns of an input of images, a file a row
 
 
 def _partition(value: Any) -> Any:
@@ -150,10 +151,11 @@ class PathInput(Contracted, StrictModel, Kind):
         ),
     ] = None
     format: Annotated[
-        Literal["parquet", "csv", "json"],
+        Literal["parquet", "csv", "json", "image"],
         Field(
             description="parquet; csv (with a header) or json (lines), also .gz and .zst, "
-            "whose `columns` have to be given"
+            "whose `columns` have to be given; or image, PNG and JPEG files, each a row of `file`, its path "
+            "below `path`, and `content`, its bytes"
         ),
     ] = "parquet"
     csv: Annotated[
@@ -211,6 +213,16 @@ class PathInput(Contracted, StrictModel, Kind):
         """Whether its rows are of days: by partitions, or by a column."""
         return self.layout is not None or self.day_column is not None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its files are lines of text."""
+        return self.format in ("csv", "json")
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The DuckDB type of each column of the contract; of images those that each input of them has."""
+        return dict(OF_IMAGES) if self.format == "image" else super().types
+
     def day_select(self, name: str) -> str | None:
         """SQL for the rows of the day, called `name`; None where its files of the day are streamed."""
         if self.day_column is not None:
@@ -241,17 +253,28 @@ class PathInput(Contracted, StrictModel, Kind):
 
     @model_validator(mode="after")
     def _text_needs_columns(self) -> "PathInput":
-        if self.format == "parquet":
+        if not self.is_text:
             return self
         if not self.columns:
             raise Misplaced(("format",), f"{self.format} has no types of its own: give them as columns")
-        for key in ("since", "known_at"):
-            if getattr(self, key) is not None:
-                raise Misplaced((key,), f"needs Parquet files, and the format is {self.format}")
         if self.partition_column == "file":
             raise Misplaced(("partition_column",), f"file: of {self.format} folders give the day")
         if self.day_column is not None and self.day_column not in self.columns:
             raise Misplaced(("day_column",), f"{self.day_column!r} is none of columns")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_have_a_time(self) -> "PathInput":
+        for key in ("since", "known_at", *(() if self.is_text else ("day_column",))):
+            if self.format != "parquet" and getattr(self, key) is not None:
+                raise Misplaced((key,), f"needs Parquet files, and the format is {self.format}")
+        return self
+
+    @model_validator(mode="after")
+    def _images_have_their_columns(self) -> "PathInput":
+        for key in ("columns", "partition_column"):
+            if self.format == "image" and getattr(self, key) is not None:
+                raise Misplaced((key,), f"of images a row has {' and '.join(OF_IMAGES)}; leave {key} out")
         return self
 
     @model_validator(mode="after")
@@ -261,13 +284,13 @@ class PathInput(Contracted, StrictModel, Kind):
         return self
 
     @model_validator(mode="after")
-    def _parquet_has_no_lines(self) -> "PathInput":
-        if self.bad_lines is not None and self.format == "parquet":
-            raise Misplaced(("bad_lines",), "are of csv and json, and the format is parquet")
+    def _bad_lines_are_of_text(self) -> "PathInput":
+        if self.bad_lines is not None and not self.is_text:
+            raise Misplaced(("bad_lines",), f"are of csv and json, and the format is {self.format}")
         return self
 
     @model_validator(mode="after")
-    def _text_has_no_footers(self) -> "PathInput":
+    def _footers_are_of_parquet(self) -> "PathInput":
         if self.format != "parquet" and self.ready and self.ready.rows is not None:
             raise Misplaced(("ready", "rows"), f"are counted by footers, and {self.format} has none")
         return self

@@ -55,7 +55,7 @@ def days_of_rows(job: Job, view: View, column: str) -> set[str]:
 def _kind(job: Job, name: str, source: PathInput | SnapshotInput, file: InputFile) -> str:
     """The type of the column, as SQL has it."""
     column = source.day_column or ""
-    is_text = isinstance(source, PathInput) and source.format != "parquet"
+    is_text = isinstance(source, PathInput) and source.is_text
     found = source.types[column].upper() if is_text else column_type(job, name, "day_column", column, file)
     kind = found.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ")
     if kind not in KINDS:

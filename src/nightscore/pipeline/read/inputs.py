@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from nightscore.common import Workspace, byte_size, parse_size
 from nightscore.job import Input, Job, Layout, PathInput, SnapshotInput, TableInput, own_table, parse_layout
 from nightscore.pipeline.read.day_column import days_of_rows, rows_within
+from nightscore.pipeline.read.images import image_files, inspect_images
 from nightscore.pipeline.read.known.as_of import up_to
 from nightscore.pipeline.read.known.as_reported import published_files
 from nightscore.pipeline.read.known.since import by_rows, held_by
@@ -41,9 +42,10 @@ from nightscore.store import (
 )
 
 __all__ = [
-    "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_text", "layout_of",
-    "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs", "resolve_later_inputs",
-    "scored_columns", "see_snapshots", "see_widened", "steady_files", "steady_inputs", "view", "views",
+    "Files", "days_of", "every_day", "folder_columns", "has_days", "inspect_parquet", "is_parquet",
+    "layout_of", "left_out", "list_full_days", "list_input_days", "refuse_large", "resolve_inputs",
+    "resolve_later_inputs", "scored_columns", "see_snapshots", "see_widened", "steady_files", "steady_inputs",
+    "view", "views",
 ]  # fmt: skip
 
 
@@ -62,7 +64,9 @@ def _resolve(job: Job, name: str, source: Input | SnapshotInput, day: dt.date) -
     if isinstance(source, SnapshotInput):
         return resolve_snapshot(job, name, source, window(job, source, day))
     listed, folders = list_input(job, name, source, day).files, folder_columns(job.workspace, source)
-    if isinstance(source, PathInput) and source.format != "parquet":
+    if isinstance(source, PathInput) and source.format == "image":
+        return inspect_images(job, name, source, listed, folders)
+    if isinstance(source, PathInput) and source.is_text:
         return inspect_text(job, name, source, listed, folders)
     inspected = inspect_files(job.workspace, name, listed, folders)
     if isinstance(source, TableInput):
@@ -92,7 +96,7 @@ def refuse_large(job: Job, files: Files) -> None:
         Broken: there are more rows, or more bytes before compression.
     """
     limits = job.spec.limits
-    listed = [files[name] for name in files if not is_text(job.spec.inputs[name])]
+    listed = [files[name] for name in files if is_parquet(job.spec.inputs[name])]
     every = {file.path: file for input_files in listed for file in input_files}.values()
     rows = sum(file.rows for file in every)
     if limits.rows is not None and rows > limits.rows:
@@ -175,9 +179,9 @@ def has_days(source: Input) -> bool:
     return True if isinstance(source, TableInput) else source.has_days
 
 
-def is_text(source: Input) -> bool:
-    """Whether an input's files are no Parquet."""
-    return isinstance(source, PathInput) and source.format != "parquet"
+def is_parquet(source: Input) -> bool:
+    """Whether an input's files have footers, which say how many rows they have."""
+    return not isinstance(source, PathInput) or source.format == "parquet"
 
 
 def days_of(job: Job, name: str, files: Files, day: dt.date) -> set[str]:
@@ -238,6 +242,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
     by_file = {path: file.columns for path, file in zip(paths, files, strict=True) if file.columns}
     pairs = list(zip(paths, files, strict=True))
     text = text_columns(job, source, folders, pairs) if isinstance(source, PathInput) else None
+    images = image_files(source, folders, pairs) if isinstance(source, PathInput) else None
     return View(
         called or name,
         paths,
@@ -246,6 +251,7 @@ def view(job: Job, name: str, files: Sequence[InputFile], called: str = "") -> V
         folder_sql=sql,
         stored=isinstance(source, TableInput),
         text=text,
+        images=images,
         by_file=by_file,
     )
 

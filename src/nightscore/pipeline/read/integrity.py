@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from nightscore.common import Broken, NotYet, file_sha256, first_line
 from nightscore.job import Job, PathInput, SnapshotInput, TableInput
-from nightscore.pipeline.read.inputs import Files, folder_columns, is_text
+from nightscore.pipeline.read.inputs import Files, folder_columns, is_parquet
 from nightscore.pipeline.read.known.as_published import published_sha256
 from nightscore.pipeline.read.known.as_reported import table_state
 from nightscore.pipeline.read.manifest import written_down
@@ -61,7 +61,7 @@ def refuse_changed_inputs(job: Job, plan: Plan) -> None:
 
 def _refuse_broken_contracts(job: Job, files: Files) -> None:
     for name, source in job.spec.inputs.items():
-        if is_text(source) or isinstance(source, TableInput):
+        if not is_parquet(source) or isinstance(source, TableInput):
             continue
         folders = folder_columns(job.workspace, source)
         for column in source.never_null:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from nightscore.common import Broken, NotYet, Workspace
 from nightscore.job import MLFLOW, Job
 from nightscore.pipeline.score.mlflow_registry import fetch_model
-from nightscore.pipeline.score.time_limit import timed
+from nightscore.pipeline.score.time_limit import opened_in_time, timed
 from nightscore.scorers import (
     NO_MODEL,
     OF_MODEL,
@@ -240,17 +240,21 @@ def open_cached_scorer(job: Job, name: str, sha256: str, variant: Variant, code:
 
     Raises:
         ModelChangedError: it, or the scorer, has another hash now.
-        ModelError: it can't be opened so.
+        ModelError: it can't be opened so, or not within `limits.load`.
     """
-    opening = _opening(job, name, sha256, variant, code)
-    with _LOCKS.setdefault(opening, threading.Lock()):  # of threads that begin together, one opens it
-        scorer = _scorer(*opening)
-    return timed(job, scorer)
+    asked = _opening(job, name, sha256, variant, code)
+
+    def once() -> Scorer:
+        with _LOCKS.setdefault(asked, threading.Lock()):  # of threads that begin together, one opens it
+            return _scorer(*asked)
+
+    return timed(job, opened_in_time(job, name, once))
 
 
 def open_fresh_scorer(job: Job, name: str, sha256: str, variant: Variant, code: str = "") -> Scorer:
     """The same, opened once more and not kept: it has seen no row. Errors as `open_cached_scorer`'s."""
-    return timed(job, _scorer.__wrapped__(*_opening(job, name, sha256, variant, code)))
+    asked = _opening(job, name, sha256, variant, code)
+    return timed(job, opened_in_time(job, name, lambda: _scorer.__wrapped__(*asked)))
 
 
 def _opening(
@@ -265,7 +269,7 @@ def _opening(
     named = OutputNames(
         tuple(model.outputs.items()), columns, model.columns_override, model.max_length_override,
         model.python or "", model.trusted,
-        json.dumps(model.settings, sort_keys=True),
+        json.dumps(model.settings, sort_keys=True), job.spec.limits.load_seconds,
     )  # fmt: skip
     return source, sha256, named, variant, planned_code
 
@@ -346,6 +350,7 @@ class OutputNames:
     python: str = ""
     trusted: str = ""
     settings: str = "{}"
+    load_seconds: float | None = None
 
 
 def close_models() -> None:
@@ -368,7 +373,7 @@ def _scorer(source: ModelSource, sha256: str, named: OutputNames, variant: Varia
     options = Options(
         dict(named.outputs), named.columns, variant.device, variant.threads,
         named.columns_override, named.max_length_override, source.entry, named.python, named.trusted,
-        json.loads(named.settings),
+        json.loads(named.settings), named.load_seconds,
     )  # fmt: skip
     # There is no model file besides the scorer's own.
     is_formula = scorer is not None and source.name == source.kind

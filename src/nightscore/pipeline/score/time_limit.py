@@ -1,4 +1,4 @@
-"""`limits.time` of a job, for what scores: no call of a model is waited for longer, whoever makes it."""
+"""`limits.time` and `limits.load` of a job: no call of a model, and no opening of one, takes longer."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from nightscore.common import Broken, TimeOver, call_in_time
 from nightscore.job import Job
-from nightscore.scorers import Scorer, Signature, stop_calls
+from nightscore.scorers import ModelError, Scorer, Signature, stop_calls
 
 
 class TookTooLong(Broken):
@@ -50,6 +50,20 @@ def timed(job: Job, scorer: Scorer) -> Scorer:
     return (
         scorer if seconds is None else TimedScorer(scorer, lambda: seconds, too_long(job, f"job {job.name}"))
     )
+
+
+def opened_in_time(job: Job, name: str, opening: Callable[[], Scorer]) -> Scorer:
+    """What opens a model gives, unless it takes longer than the job allows.
+
+    Raises:
+        ModelError: it was not open in time; or as `opening` does.
+    """
+    try:
+        return call_in_time(opening, job.spec.limits.load_seconds, stop_calls)
+    except TimeOver as error:
+        raise ModelError(
+            f"{name}: opening it took longer than limits.load, {job.spec.limits.load}, of the job.yaml"
+        ) from error
 
 
 def until(scorer: Scorer, left: Callable[[], float], message: str) -> Scorer:

@@ -70,7 +70,8 @@ def _open_native(model: ModelFile, options: Options, about: About) -> NativeScor
     named = input_columns(model.name, about.signature)
     by_order = about.kind != "onnx"
     if by_order and options.columns is None and named is not None:
-        options = dataclasses.replace(options, columns=list(named.schema.names) or None)
+        names = list(named.schema.names) or None
+        options = dataclasses.replace(options, columns=names, columns_of_signature=True)
     module, function = OPENS[about.kind]
     opens: Opens = getattr(importlib.import_module(module), function)
     inner = opens(model, options)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -36,7 +36,7 @@ class Sent:
     """What a process is started with: the interpreter, the model's files, and what is asked of them.
 
     `matrix` is the dtype of the one matrix that the model takes, empty of a frame; `packages` are those whose
-    versions are asked for; `threads` how many one call may use.
+    versions are asked for; `threads` how many one call may use; `seconds` how long loading may take.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Sent:
     matrix: str = ""
     packages: Sequence[str] = ()
     threads: int = 1
+    seconds: float | None = None
 
 
 class Died(Exception):
@@ -78,7 +79,7 @@ class Worker:
         """Start it and load the model.
 
         Raises:
-            ModelError: the interpreter can't be run, or the model not loaded by it.
+            ModelError: the interpreter can't be run, or the model not loaded by it, or not in time.
         """
         self._name, self._last = sent.name, collections.deque[str](maxlen=LINES)
         self._process = _started(sent)
@@ -94,10 +95,15 @@ class Worker:
             "packages": list(sent.packages),
         }  # fmt: skip
         try:
-            self._send(json.dumps(asked).encode(), *sent.files.values())
-            said = json.loads(self._read())
+            with _in_time(self._process, sent.seconds) as over, stoppable(self._process.kill):
+                self._send(json.dumps(asked).encode(), *sent.files.values())
+                said = json.loads(self._read())
         except (OSError, EOFError) as error:
-            raise ModelError(f"{sent.name}: {self._died()}", "python" if sent.python else "") from error
+            died = self._died()
+            late = f"was not loaded within {sent.seconds:g} s (limits.load of the job)"
+            raise ModelError(
+                f"{sent.name}: {late if over.is_set() else died}", "python" if sent.python else ""
+            ) from error
         if "error" in said:
             self.end()
             raise ModelError(
@@ -167,10 +173,13 @@ class Workers:
 
         Raises:
             MemoryError: the system ended the process, as it does where memory is short.
-            ContractError: the process ended in another way.
+            ContractError: the process ended in another way, or one more can't load the model.
             ChunkError, ContractError, MemoryError, OSError, ImportError: the model's own error, by its kind.
         """
-        worker = self._taken()
+        try:
+            worker = self._taken()
+        except ModelError as error:  # one process loads it, one more does not
+            raise ContractError(str(error)) from error
         try:
             given = worker.predict(chunk)
         except Died as died:
@@ -197,6 +206,27 @@ def _started(sent: Sent) -> "subprocess.Popen[bytes]":
         )  # fmt: skip
     except OSError as error:
         raise ModelError(f"{sent.python}: can't be run: {error.strerror}", "python") from error
+
+
+@contextlib.contextmanager
+def _in_time(process: "subprocess.Popen[bytes]", seconds: float | None) -> Iterator[threading.Event]:
+    """A context of so many seconds; then a process is ended, and the event is set."""
+    over = threading.Event()
+    if seconds is None:
+        yield over
+        return
+
+    def end() -> None:
+        over.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield over
+    finally:
+        timer.cancel()
 
 
 def _clear_after(process: "subprocess.Popen[bytes]", folder: str) -> None:

@@ -61,7 +61,10 @@ def open_pyfunc(model: ModelFile, options: Options, about: About) -> PyfuncScore
         model.name, lambda chunk: chunk, declared, None, options
     )  # no process for a mistake in job.yaml
     required = pinned(model.folder.get(REQUIREMENTS, b""))
-    sent = Sent(model.name, options.python, model.folder, matrix, list(required), max(1, options.threads))
+    sent = Sent(
+        model.name, options.python, model.folder, matrix, list(required), max(1, options.threads),
+        options.load_seconds,
+    )  # fmt: skip
     workers = Workers(sent)
     predict = _predictor(workers, outputs)
     inner = open_function(model.name, predict, declared, None, options)

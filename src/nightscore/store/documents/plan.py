@@ -25,8 +25,8 @@ class InputFile:
 
     `fingerprint` is the sha256 of its size, its time of change and its footer (of a text file: its ends).
     `day` is the partition it lies in (ISO), or "" for a table without partitions. `groups` are the rows of
-    each of its row groups; a text file has none. `columns` are what is read of it; none where that is all, as
-    it stands there. `snapshot` is that of the table of another engine which it is of.
+    each of its row groups; a text file has none, an image is one. `columns` are what is read of it; none
+    where that is all, as it stands there. `snapshot` is that of the table of another engine which it is of.
     """
 
     path: str

@@ -8,6 +8,7 @@ ENDINGS = {  # of the files of each format, in any case
     "parquet": (".parquet", ".parq", ".pq"),
     "csv": tuple(f".csv{end}" for end in COMPRESSED),
     "json": tuple(f"{name}{end}" for name in (".json", ".jsonl", ".ndjson") for end in COMPRESSED),
+    "image": (".png", ".jpg", ".jpeg"),
 }
 
 
@@ -30,7 +31,7 @@ def hint(name: str, data: str) -> str:
     other = next((other for other in ENDINGS if is_data(name, other)), data)
     if other == data:
         return ""
-    columns = "" if other == "parquet" else " and its columns"
+    columns = "" if other in ("parquet", "image") else " and its columns"
     return f". It is {other}, and the input's format is {data}: write format: {other}{columns}"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from nightscore.store.documents.file_columns import FileColumns, FolderGiven, parquet_source
 from nightscore.store.documents.folder_columns import DAY
 from nightscore.store.documents.sql_text import literal, quote_identifier
+from nightscore.store.sql.image_files import ImageFiles, image_source
 from nightscore.store.sql.text_files import TextColumns, text_source
 
 FLOATING = re.compile(r"\b(FLOAT|DOUBLE)\b")  # in a type; a field of that name does no harm
@@ -58,7 +59,8 @@ class View:
     `folder_types` (name -> DuckDB type) are the columns that folders give, where there are more than that,
     `folder_sql` what gets them where their names are no hive folders'.
     `columns` (name -> DuckDB type) describes the view while it has no files. With `up_to` or `among` only
-    some rows are seen, `within` those of some days; `text` says how files are read that are no Parquet.
+    some rows are seen, `within` those of some days; `text` or `images` say how files are read that are no
+    Parquet.
     Where files have not all columns alike, `by_name` gives null for those that one lacks, or `by_file` says
     file by file what is read of it.
     In files of ours, `stored`, a DECIMAL(38, 0) is the HUGEINT that it was before it was stored.
@@ -76,6 +78,7 @@ class View:
     folder_sql: Mapping[str, str] = field(default_factory=dict)
     within: Within | None = None
     text: TextColumns | None = None
+    images: ImageFiles | None = None
     stored: bool = False
     by_file: Mapping[Path, FileColumns] = field(default_factory=dict)
     problem: str = ""
@@ -90,6 +93,8 @@ def from_sql(view: View) -> str:
     # The files stand in the text, and not in a variable, which SQL of a job could read.
     if view.text:
         return text_source(view.files, view.text, folders, view.folder_sql)
+    if view.images:
+        return image_source(view.files, view.images, folders)
     given = FolderGiven(folders, view.folder_sql)
     return parquet_source(view.files, view.by_file, given, view.by_name)
 

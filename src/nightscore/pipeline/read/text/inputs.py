@@ -46,8 +46,8 @@ WINDOWS = re.compile(rb"[\x80-\x9f]")
 def text_columns(
     job: Job, source: PathInput, folders: FolderColumns, files: Sequence[tuple[Path, InputFile]]
 ) -> TextColumns | None:
-    """How the files of an input are read; None of Parquet. `files` are (where it lies, the file)."""
-    if source.format == "parquet":
+    """How an input's files are read; None of what is no text. `files` are (where it lies, the file)."""
+    if not source.is_text:
         return None
     types = _declared(job, source, folders, [file.path for _, file in files])
     if source.format != "csv":
@@ -69,7 +69,7 @@ def inspect_text(
         Broken: a file can't be read, or the header of a CSV file has other columns than the job declares.
         NotYet: a file has gone.
     """
-    files = [(path, _inspect(job, path, day)) for day, path in listed]
+    files = [(path, inspect_ends(job, path, day)) for day, path in listed]
     for _, file in files:
         refuse_lossy_folders(name, file.path, folders)
     types = _declared(job, source, folders, [file.path for _, file in files])
@@ -101,7 +101,7 @@ def verify_text(
     """
     bad: list[BadLine] = []
     for name, source in job.spec.inputs.items():
-        if isinstance(source, PathInput) and source.format != "parquet":
+        if isinstance(source, PathInput) and source.is_text:
             read = [_verify(job, name, source, file, folders[name]) for file in files[name]]
             refuse_too_many(job, name, source, read)
             bad += [line for one in read for line in one.bad]
@@ -208,7 +208,13 @@ def _declared(job: Job, source: PathInput, folders: FolderColumns, paths: Sequen
     return dict(known_types(job.workspace, own))
 
 
-def _inspect(job: Job, path: Path, day: str) -> InputFile:
+def inspect_ends(job: Job, path: Path, day: str) -> InputFile:
+    """A file without a footer as it is now: its fingerprint is of its size, its time and its ends.
+
+    Raises:
+        Broken: it can't be read.
+        NotYet: it has gone.
+    """
     shown = shown_path(job.workspace, path)
     try:
         stat = file_stat(job.workspace, path)
