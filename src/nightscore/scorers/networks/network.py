@@ -1,0 +1,90 @@
+"""A light network as steps over columns, and the same as the flat arrays that the kernel runs on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nightscore.scorers.errors import ModelError
+
+DENSE, RELU, SIGMOID, TANH, SOFTMAX = range(5)
+ADD, SUBTRACT, SUBTRACT_FROM, MULTIPLY, DIVIDE = range(5, 10)  # with a number for each column
+COMPLEMENT = 10  # of one column p: the two columns c - p and p
+
+OUTPUTS = 4  # of a dense step that are computed at once; its weights are filled up to a multiple
+# Of weights and numbers: up to here the kernel was the faster one wherever it was measured, and beyond there
+# are networks that ONNX Runtime's blocking for the processor's caches suits better (benchmarks/networks.py).
+MOST_BYTES = 3 << 20
+
+Floats = npt.NDArray[np.float32]
+
+
+class NotNetwork(ModelError):
+    """The kernel for light networks does not run this model."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation on all columns of a row; `width` is how many come of it.
+
+    `numbers` are [width]: the bias of a dense step, the other operand of arithmetic (of COMPLEMENT [1]);
+    `weights` are those of a dense step, [columns in, columns out].
+    """
+
+    operation: int
+    width: int
+    numbers: Floats | None = None
+    weights: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Steps as arrays.
+
+    `steps` [steps, 6] has of each its operation, the columns that go in and that come out, where in `numbers`
+    its weights and its numbers start, and whether negative results become 0. Weights lie as they are read:
+    for each `OUTPUTS` columns out, input by input. `width` is the widest layer, filled up.
+    """
+
+    steps: npt.NDArray[np.int64]
+    numbers: Floats
+    width: int
+
+
+def packed(columns: int, steps: Sequence[Step]) -> Packed:
+    """The steps of a network over so many columns. A ReLU is part of the dense step before it."""
+    rows: list[list[int]] = []
+    parts: list[Floats] = []
+    size, width, widest = 0, columns, columns
+    for step in steps:
+        if step.operation == RELU and rows and rows[-1][0] == DENSE and not rows[-1][5]:
+            rows[-1][5] = 1
+            continue
+        starts = []
+        for part in _parts(step):
+            starts.append(size)
+            parts.append(part)
+            size += len(part)
+        rows.append([step.operation, width, step.width, *starts, 0])
+        width = step.width
+        widest = max(widest, width)
+    numbers = np.concatenate([np.empty(0, np.float32), *parts])
+    return Packed(np.array(rows, np.int64).reshape(-1, 6), numbers, _filled(widest))
+
+
+def _parts(step: Step) -> tuple[Floats, Floats]:
+    """A step's weights and its numbers, each flat."""
+    nothing: Any = np.empty(0, np.float32)
+    if step.weights is None:
+        return nothing, nothing if step.numbers is None else step.numbers
+    more = _filled(step.width) - step.width
+    weights = np.pad(step.weights, ((0, 0), (0, more))).reshape(len(step.weights), -1, OUTPUTS)
+    # A zero without a sign is what leaves every sum as it is.
+    numbers = np.full(step.width, -0.0, np.float32) if step.numbers is None else step.numbers
+    return weights.transpose(1, 0, 2).reshape(-1), np.pad(numbers, (0, more))
+
+
+def _filled(width: int) -> int:
+    return -(-width // OUTPUTS) * OUTPUTS
