@@ -210,21 +210,21 @@ def test_auto_tries_it() -> None:
     assert first == PLAIN_ONNX and Variant("networks") in others
 
 
-def test_a_refusal_loads_no_compiler(tmp_path: Path) -> None:
-    """Whatever `auto` offers the kind: that it is no network is known before Numba is loaded."""
+def test_nothing_waits_for_numba(tmp_path: Path) -> None:
+    """Which takes longer to load, let alone to compile, than a small night is scored in."""
     (tmp_path / "m.onnx").write_bytes(REFUSED["alpha"][0].SerializeToString())
     (tmp_path / "n.onnx").write_bytes(made(GEMM).SerializeToString())
     code = (
         "import sys; from pathlib import Path; from nightscore.scorers.contract import Options;"
-        "from nightscore.scorers.networks import NotNetwork, open_networks;"
+        "from nightscore.scorers.networks import NotNetwork, open_networks; import pyarrow as pa;"
         "from nightscore.scorers.files.model_file import read_model;"
         "options = Options({'y': 'y[0]'}, ['a', 'b', 'c'])\n"
         "for name in ('m.onnx', 'n.onnx'):\n"
-        "    try: open_networks(read_model(Path(name), name), options); print('opened')\n"
+        "    try: scorer = open_networks(read_model(Path(name), name), options)\n"
         "    except NotNetwork: print('refused')\n"
-        "print('numba' in sys.modules)"
+        "print(scorer.score(pa.record_batch({n: [0.5] for n in 'abc'}))['y'], 'numba' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["refused", "opened", "False"]
+    assert done.stdout.split() == ["refused", "[", "2.5", "]", "False"]

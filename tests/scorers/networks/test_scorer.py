@@ -1,11 +1,7 @@
 """The kernel for light networks gives what ONNX Runtime gives, and what NumPy says in float64."""
 
-import os
 import platform
-import subprocess
-import sys
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nightscore.scorers.errors import ChunkError
-from nightscore.scorers.networks.vectors import ROWS
+from nightscore.scorers.networks import network
+from nightscore.scorers.networks.kernel import ROWS, Kernel
 from nightscore.scorers.testing import check_scorer
 from tests.scorers.networks.drawn import (
     ACTIVATIONS,
@@ -52,30 +49,30 @@ def test_any_network(
     columns: int, layers: list[tuple[int, str, str, str]], chances: bool, rows: int, seed: int
 ) -> None:
     """Drawn layers, forms and activations, in any number of rows: ONNX Runtime's scores, and the truth."""
-    network = drawn(columns, layers, seed, chances)
-    ours, theirs = opened(network.model(), columns)
+    made = drawn(columns, layers, seed, chances)
+    ours, theirs = opened(made.model(), columns)
     assert ours.signature == theirs.signature
     x = _rows(rows, columns, seed)
     found = numbers(ours.score(chunk(x)))
     np.testing.assert_allclose(found, numbers(theirs.score(chunk(x))), rtol=TOLERANCE, atol=TOLERANCE)
-    truth = network.truth(x)
+    truth = made.truth(x)
     np.testing.assert_allclose(found, truth, rtol=1e-4, atol=1e-5 * np.maximum(1, np.abs(truth).max()))
 
 
 @pytest.mark.parametrize("name", ["", *ACTIVATIONS])
 def test_numbers_at_the_edges(name: str) -> None:
     """NaN, infinities, zeros of both signs, denormals and large numbers: each where ONNX Runtime has it."""
-    network = Drawn(3, 1)
-    network.add("Mul", np.float32(1))  # a step before the first layer, in which a lone -0.0 is kept
-    network.add("MatMul", np.eye(3, dtype=np.float32))
-    network.width = 3
+    made = Drawn(3, 1)
+    made.add("Mul", np.float32(1))  # a step before the first layer, in which a lone -0.0 is kept
+    made.add("MatMul", np.eye(3, dtype=np.float32))
+    made.width = 3
     if name:
-        network.activate(name)
+        made.activate(name)
     x = np.array(
         [[edge, *others] for edge in EDGES for others in ((0, 0), (1, -1), (edge, edge))], np.float32
     )
     x = np.concatenate([x, x[:, ::-1], np.roll(x, 1, axis=1)])
-    ours, theirs = (numbers(scorer.score(chunk(x))) for scorer in opened(network.model(), 3))
+    ours, theirs = (numbers(scorer.score(chunk(x))) for scorer in opened(made.model(), 3))
     np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
     np.testing.assert_array_equal(ours[np.isinf(theirs)], theirs[np.isinf(theirs)])
     np.testing.assert_array_equal(np.signbit(ours[ours == 0]), np.signbit(theirs[ours == 0]))
@@ -84,8 +81,8 @@ def test_numbers_at_the_edges(name: str) -> None:
 
 def test_a_nan_takes_only_its_own_row() -> None:
     """What is beside a row that has a NaN, an infinity or large numbers is as it was."""
-    network = drawn(5, [(9, "gemm", "norm", "Relu"), (4, "gemm", "nothing", "Softmax")], 3)
-    scorer, _ = opened(network.model(), 5)
+    made = drawn(5, [(9, "gemm", "norm", "Relu"), (4, "gemm", "nothing", "Softmax")], 3)
+    scorer, _ = opened(made.model(), 5)
     x = _rows(2 * ROWS + 3, 5)
     before = numbers(scorer.score(chunk(x)))
     x[[0, 70, 130]] = [[np.nan] * 5, [np.inf] * 5, [3e38] * 5]
@@ -150,28 +147,20 @@ def test_an_empty_chunk() -> None:
     assert (found.num_rows, found.schema) == (0, scorer.signature.outputs)
 
 
-SCORED = """
-import numpy as np
-from tests.scorers.networks.drawn import chunk, drawn, numbers, opened
-layers = [(40, "gemm", "norm", "Tanh"), (30, "gemm", "nothing", "Relu"), (5, "gemm", "nothing", "Sigmoid"),
-          (7, "matmul", "scale", "Softmax")]
-x = np.random.default_rng(0).normal(size=(131, 9)).astype(np.float32)
-scorer, _ = opened(drawn(9, layers, 4).model(), 9)
-print(numbers(scorer.score(chunk(x))).tobytes().hex())
-"""
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="processors of another kind are not told apart so")
-def test_the_same_bits_on_every_processor(tmp_path: Path) -> None:
-    """Compiled for processors without AVX, without fused multiply-adds, and for this one."""
-    found = set()
-    for number, name in enumerate(("", "x86-64", "x86-64-v3", "core2")):
-        own = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": ""} if name else {}
-        folder = {"NUMBA_CACHE_DIR": str(tmp_path / str(number))}
-        done = subprocess.run(
-            [sys.executable, "-c", SCORED], env={**os.environ, **own, **folder}, capture_output=True,
-            text=True, check=True, cwd=Path(__file__).parents[3],
-        )  # fmt: skip
-        found.add(done.stdout.strip())
-    assert len(found) == 1 and found.pop()
+@pytest.mark.parametrize("last", [network.SOFTMAX, network.SIGMOID])
+def test_the_same_bits_on_every_processor(last: int) -> None:
+    """Compiled for those without AVX, without fused multiply-adds, with fewer registers, and for this one."""
+    rng = np.random.default_rng(0)
+    floats = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    steps = [
+        network.Step(network.MULTIPLY, 9, floats(9)),
+        network.Step(network.DENSE, 40, floats(40), floats(9, 40)), network.Step(network.TANH, 40),
+        network.Step(network.DENSE, 30, None, floats(40, 30)), network.Step(network.RELU, 30),
+        network.Step(network.DENSE, 7, floats(7), floats(30, 7)), network.Step(last, 7),
+    ]  # fmt: skip
+    columns = list(floats(9, 2 * ROWS + 3))
+    expected = Kernel(network.packed(9, steps))(columns, 2 * ROWS + 3)
+    for processor in (("x86-64", ""), ("core2", ""), ("x86-64-v3", ""), ("x86-64-v3", "-fma")):
+        found = Kernel(network.packed(9, steps), processor)(columns, 2 * ROWS + 3)
+        np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32), err_msg=str(processor))

@@ -1,8 +1,8 @@
-"""The kernel for light networks, compiled by Numba at its first use.
+"""The kernel of a light network: written for it as LLVM has it, compiled in memory in a tenth of a second.
 
 A block of rows goes through all steps before the next one begins, so that what lies between two layers never
-leaves the processor's first caches, and no matrix is assembled: columns are read where Arrow has them. It
-knows no model, takes no interpreter lock and keeps nothing between calls.
+leaves the processor's first caches, and no matrix is assembled: columns are copied into a block from where
+Arrow has them. Blocks have two sides; a dense step goes from one to the other, all others stay on theirs.
 
 A score has the same bits whatever rows are beside it, and on every processor: a sum is one chain of fused
 multiply-adds in the order of its inputs, from 0, and then its bias, however many rows and outputs are made
@@ -10,186 +10,223 @@ at once; where a processor has no such instruction, the C library computes it. S
 rational functions that ONNX Runtime has (MLAS, from Eigen), the exponential is MLAS's polynomial.
 """
 
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import llvmlite.binding as llvm
 import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
 
-from nightscore.scorers.compiled import numba_compiled
-from nightscore.scorers.networks.network import (
-    ADD,
-    COMPLEMENT,
-    DENSE,
-    DIVIDE,
-    MULTIPLY,
-    OUTPUTS,
-    RELU,
-    SIGMOID,
-    SOFTMAX,
-    SUBTRACT,
-    SUBTRACT_FROM,
-    TANH,
-)
-from nightscore.scorers.networks.vectors import LANES, ROWS, VECTORS, fused, move, power_of_two, tile
+from nightscore.scorers.networks import network
+from nightscore.scorers.networks.code import LANES, WHOLE, Code, Value, constant
+from nightscore.scorers.networks.network import OUTPUTS, Packed, PackedStep
 
+ROWS = 64  # of a block
+COLUMN = 4 * ROWS  # bytes of a block's column
 LINE = 64  # bytes of a line of the cache
-BYTES = 4 * ROWS  # of a column of a block
-MAGIC = 12582912.0  # 1.5 * 2**23: added to a small float, what is left of it is its nearest integer
-f = np.float32
+SIZE = 4  # bytes of a number
+
+Floats = npt.NDArray[np.float32]
+Processor = tuple[str, str]  # as LLVM names it, and what it has: `+avx2,-avx512f,…`
 
 
-@numba_compiled
-def run(columns, steps, numbers, width, scores):  # type: ignore[no-untyped-def]
-    """Scores [columns out, rows] of whole blocks of rows; float32 columns lie at addresses [columns].
+class Kernel:
+    """The compiled code of a network of `columns`. Keeps nothing between calls; several threads may call."""
 
-    The rest is `Packed`, with a dense step or more.
+    def __init__(self, packed: Packed, processor: Processor | None = None) -> None:
+        """Compile it, for this processor or for another one."""
+        name, features = processor or this_processor()
+        target = _target(name, features)
+        module = llvm.parse_assembly(_written(packed, 4 if "+avx512f" in features else 1))
+        self._packed = packed
+        self._engine = llvm.create_mcjit_compiler(module, target)  # owns the code, and the target
+        self._engine.finalize_object()
+        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_uint64] * 6)  # its calls hold no interpreter lock
+        self._run = kind(self._engine.get_function_address("run"))
+
+    def __call__(self, columns: Sequence[Floats], rows: int) -> Floats:
+        """Scores [columns out, rows] of contiguous columns [rows]: whole blocks, and the rest as one."""
+        whole = rows - rows % ROWS
+        scores = np.empty((self._packed.given, whole), np.float32)
+        if whole:
+            self._blocks(columns, scores)
+        if whole == rows:
+            return scores
+        rest, last = np.zeros((len(columns), ROWS), np.float32), np.empty((len(scores), ROWS), np.float32)
+        for place, column in enumerate(columns):
+            rest[place, : rows - whole] = column[whole:]
+        self._blocks(list(rest), last)
+        return np.concatenate([scores, last[:, : rows - whole]], axis=1)
+
+    def _blocks(self, columns: Sequence[Floats], scores: Floats) -> None:
+        places = np.array([_address(column) for column in columns], np.uint64)
+        sides = np.empty(2 * self._packed.width * ROWS + LINE // SIZE, np.float32)
+        first = -(-_address(sides) // LINE) * LINE
+        numbers, count = self._packed.numbers, scores.shape[1] // ROWS
+        self._run(_address(places), _address(numbers), first, _address(scores), count, SIZE * scores.shape[1])
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _written(packed: Packed, vectors: int) -> str:
+    """The code of `run`: addresses of columns, weights, both sides and results; blocks, bytes of a result.
+
+    `vectors` of rows are computed at once by a dense step.
     """
-    work = np.zeros(2 * width * ROWS + LINE // 4, np.float32)
-    first = (LINE - work.ctypes.data % LINE) % LINE // 4
-    sides = work[first : first + 2 * width * ROWS].reshape(2, width, ROWS)
-    here, there = np.uint64(sides[0].ctypes.data), np.uint64(scores.ctypes.data)
-    for row in range(0, BYTES * (scores.shape[1] // ROWS), BYTES):
-        for column in range(columns.shape[0]):
-            move(columns[column] + np.uint64(row), here + np.uint64(BYTES * column))
-        side = np.uint64(sides[_through(steps, numbers, sides)].ctypes.data)
-        for column in range(scores.shape[0]):
-            to = there + np.uint64(scores.strides[0] * column + row)
-            move(side + np.uint64(BYTES * column), to)
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [WHOLE] * 6), "run")
+    code, (columns, numbers, sides, scores, blocks, stride) = Code(function), function.args
+    both = sides, code.further(sides, packed.width * COLUMN)
+
+    def block(number: Value, _: Sequence[Value]) -> Sequence[Value]:
+        def read(column: Value, _: Sequence[Value]) -> Sequence[Value]:
+            source = code.offset(code.address(code.offset(columns, (column, 8))), (number, COLUMN))
+            _each(code, source, code.offset(both[0], (column, COLUMN)), lambda x: x)
+            return ()
+
+        def write(column: Value, _: Sequence[Value]) -> Sequence[Value]:
+            result = code.offset(code.times(column, stride, scores), (number, COLUMN))
+            _each(code, code.offset(both[side], (column, COLUMN)), result, lambda x: x)
+            return ()
+
+        code.loop(WHOLE(packed.columns), read)
+        side = 0
+        for step in packed.steps:
+            if step.operation == network.DENSE:
+                _dense(code, step, numbers, both[side], both[1 - side], vectors)
+                side = 1 - side
+            else:
+                _other(code, step, numbers, both[side])
+        code.loop(WHOLE(packed.given), write)
+        return ()
+
+    code.loop(blocks, block)
+    code.end()
+    return str(module)
 
 
-@numba_compiled
-def _through(steps, numbers, sides):  # type: ignore[no-untyped-def]
-    """A block, whose columns are in the first side, through all steps; the side where the scores are."""
-    now = 0
-    for s in range(steps.shape[0]):
-        if steps[s, 0] == DENSE:
-            _dense(steps[s], numbers, sides[now], sides[1 - now])
-            now = 1 - now
-        else:
-            _apply(steps[s], numbers, sides[now])
-    return now
+def _dense(code: Code, step: PackedStep, numbers: Value, side: Value, other: Value, vectors: int) -> None:  # noqa: PLR0917
+    """A tile of `OUTPUTS` columns and some vectors of rows after the other, each sum in a register."""
+    bytes_ = SIZE * LANES * vectors
+    zeros = [constant(0)] * (OUTPUTS * vectors)
+
+    def tile(number: Value, group: Value) -> None:
+        weights = code.offset(
+            code.further(numbers, SIZE * step.weights), (number, SIZE * OUTPUTS * step.inputs)
+        )
+        source = code.offset(side, (group, bytes_))
+
+        def sums(place: Value, before: Sequence[Value]) -> Sequence[Value]:
+            x = [
+                code.load(code.further(code.offset(source, (place, COLUMN)), SIZE * LANES * v))
+                for v in range(vectors)
+            ]
+            at = code.offset(weights, (place, SIZE * OUTPUTS))
+            w = [code.repeated(code.further(at, SIZE * output)) for output in range(OUTPUTS)]
+            return [code.fused(w[i // vectors], x[i % vectors], value) for i, value in enumerate(before)]
+
+        bias = code.offset(code.further(numbers, SIZE * step.numbers), (number, SIZE * OUTPUTS))
+        result = code.offset(other, (number, COLUMN * OUTPUTS), (group, bytes_))
+        for i, value in enumerate(code.loop(WHOLE(step.inputs), sums, zeros)):
+            whole = code.add(value, code.repeated(code.further(bias, SIZE * (i // vectors))))
+            if step.has_relu:
+                whole = code.at_least(whole, constant(0))
+            code.store(whole, code.further(result, COLUMN * (i // vectors) + SIZE * LANES * (i % vectors)))
+
+    def outputs(number: Value, _: Sequence[Value]) -> Sequence[Value]:
+        def groups(group: Value, _: Sequence[Value]) -> Sequence[Value]:
+            tile(number, group)
+            return ()
+
+        code.loop(WHOLE(COLUMN // bytes_), groups)
+        return ()
+
+    code.loop(WHOLE(-(-step.width // OUTPUTS)), outputs)
 
 
-@numba_compiled
-def _dense(step, numbers, side, other):  # type: ignore[no-untyped-def]
-    """A dense step, from one side to the other."""
-    lowest = f(0) if step[5] else f(-np.inf)
-    inputs, base = np.uint64(step[1]), np.uint64(numbers.ctypes.data)
-    source, result = np.uint64(side.ctypes.data), np.uint64(other.ctypes.data)
-    for first in range(0, step[2], OUTPUTS):
-        weights = base + np.uint64(4 * (step[3] + first * step[1]))
-        bias = base + np.uint64(4 * (step[4] + first))
-        column = result + np.uint64(BYTES * first)
-        for r in range(0, BYTES, 4 * VECTORS * LANES):
-            at = np.uint64(r)
-            tile(source + at, weights, inputs, bias, column + at, lowest)
-
-
-@numba_compiled
-def _apply(step, numbers, side):  # type: ignore[no-untyped-def]  # noqa: C901 - a list of operations
+def _other(code: Code, step: PackedStep, numbers: Value, side: Value) -> None:
     """A step that is none of a dense layer, in place."""
-    operation = step[0]
-    values = side[: step[1]].reshape(-1)
-    if operation == RELU:
-        for i in range(values.shape[0]):
-            values[i] = f(0) if values[i] < f(0) else values[i]  # noqa: FURB136 - NaN
-    elif operation == SIGMOID:
-        for i in range(values.shape[0]):
-            values[i] = sigmoid(values[i])
-    elif operation == TANH:
-        for i in range(values.shape[0]):
-            values[i] = tanh(values[i])
-    elif operation == SOFTMAX:
-        _softmax(side[: step[1]])
-    elif operation == COMPLEMENT:
-        for r in range(ROWS):
-            side[1, r] = side[0, r]
-            side[0, r] = numbers[step[4]] - side[1, r]
-    else:
-        _calculate(side[: step[1]], operation, numbers[step[4] :])
+    first = code.further(numbers, SIZE * step.numbers)
+    if step.operation == network.SOFTMAX:
+        _softmax(code, step.width, side)
+        return
+    if step.operation == network.COMPLEMENT:
+        one = code.repeated(first)
+        _each(code, side, code.further(side, COLUMN), lambda x: x)
+        _each(code, side, side, lambda x: code.subtract(one, x))
+        return
+    alone: dict[int, Callable[[Value], Value]] = {
+        network.RELU: lambda x: code.at_least(x, constant(0)),
+        network.SIGMOID: code.sigmoid,
+        network.TANH: code.tanh,
+    }
+    pairs: dict[int, Callable[[Value, Value], Value]] = {
+        network.ADD: code.add, network.SUBTRACT: code.subtract, network.MULTIPLY: code.multiply,
+        network.SUBTRACT_FROM: lambda x, c: code.subtract(c, x), network.DIVIDE: code.divide,
+    }  # fmt: skip
+
+    def column(place: Value, _: Sequence[Value]) -> Sequence[Value]:
+        at = code.offset(side, (place, COLUMN))
+        if step.operation in alone:
+            _each(code, at, at, alone[step.operation])
+        else:
+            number = code.repeated(code.offset(first, (place, SIZE)))
+            _each(code, at, at, lambda x: pairs[step.operation](x, number))
+        return ()
+
+    code.loop(WHOLE(step.width), column)
 
 
-@numba_compiled
-def _calculate(side, operation, others):  # type: ignore[no-untyped-def]  # noqa: C901 - likewise
-    for column in range(side.shape[0]):
-        values, other = side[column], others[column]
-        for r in range(ROWS):  # the operation is looked at once, before the loop
-            if operation == ADD:
-                values[r] = values[r] + other
-            elif operation == SUBTRACT:
-                values[r] = values[r] - other
-            elif operation == SUBTRACT_FROM:
-                values[r] = other - values[r]
-            elif operation == MULTIPLY:
-                values[r] = values[r] * other
-            elif operation == DIVIDE:
-                values[r] = values[r] / other
-
-
-@numba_compiled
-def _softmax(side):  # type: ignore[no-untyped-def]
+def _softmax(code: Code, width: int, side: Value) -> None:
     """Over the columns of a side, one after the other: a row's maximum, its exponentials, and their sum."""
-    highest, total = np.full(ROWS, -np.inf, np.float32), np.zeros(ROWS, np.float32)
-    for column in range(side.shape[0]):
-        for r in range(ROWS):
-            highest[r] = highest[r] if side[column, r] <= highest[r] else side[column, r]  # noqa: FURB136 - NaN
-    for column in range(side.shape[0]):
-        for r in range(ROWS):
-            side[column, r] = exp(side[column, r] - highest[r])
-            total[r] += side[column, r]
-    for column in range(side.shape[0]):
-        for r in range(ROWS):
-            side[column, r] = side[column, r] / total[r]
+
+    def places(column: Value) -> list[Value]:
+        return [code.further(code.offset(side, (column, COLUMN)), at) for at in _vectors()]
+
+    def highest(column: Value, before: Sequence[Value]) -> Sequence[Value]:
+        # What is behind a NaN is compared anew: it is in the sum.
+        return [code.larger(code.load(at), value) for at, value in zip(places(column), before, strict=True)]
+
+    top = code.loop(WHOLE(width), highest, [constant(float("-inf")) for _ in _vectors()])
+
+    def powers(column: Value, before: Sequence[Value]) -> Sequence[Value]:
+        found = [code.exp(code.subtract(code.load(at), t)) for at, t in zip(places(column), top, strict=True)]
+        for at, power in zip(places(column), found, strict=True):
+            code.store(power, at)
+        return [code.add(total, power) for total, power in zip(before, found, strict=True)]
+
+    totals = code.loop(WHOLE(width), powers, [constant(0) for _ in _vectors()])
+
+    def shares(column: Value, _: Sequence[Value]) -> Sequence[Value]:
+        for at, total in zip(places(column), totals, strict=True):
+            code.store(code.divide(code.load(at), total), at)
+        return ()
+
+    code.loop(WHOLE(width), shares)
 
 
-@numba_compiled
-def sigmoid(x):  # type: ignore[no-untyped-def]
-    """1 / (1 + exp(-x)) of a float32, at most 1.6e-7 off; exactly 0 and 1 far out."""
-    x = f(-18) if x < f(-18) else x  # noqa: FURB136 - NaN
-    x = f(18) if x > f(18) else x  # noqa: FURB136
-    s = x * x
-    p = fused(s, f(4.37031012579801e-11), f(1.15627324459942e-07))
-    p = fused(p, s, f(6.08574864600143e-05))
-    p = fused(p, s, f(8.51377133304701e-03))
-    p = fused(p, s, f(2.48287947061529e-01))
-    q = fused(s, f(6.10247389755681e-13), f(5.76102136993427e-09))
-    q = fused(q, s, f(6.29106785017040e-06))
-    q = fused(q, s, f(1.70198817374094e-03))
-    q = fused(q, s, f(1.16817656904453e-01))
-    q = fused(q, s, f(9.93151921023180e-01))
-    y = (p * x) / q + f(0.5)
-    y = f(0) if y < f(0) else y  # noqa: FURB136
-    return f(1) if y > f(1) else y  # noqa: FURB136
+def _each(code: Code, source: Value, result: Value, function: Callable[[Value], Value]) -> None:
+    """A function of each number of a block's column."""
+    for at in _vectors():
+        code.store(function(code.load(code.further(source, at))), code.further(result, at))
 
 
-@numba_compiled
-def tanh(x):  # type: ignore[no-untyped-def]
-    """The hyperbolic tangent of a float32, at most 2.7e-7 off."""
-    x = f(-9) if x < f(-9) else x  # noqa: FURB136 - NaN
-    x = f(9) if x > f(9) else x  # noqa: FURB136
-    s = x * x
-    p = fused(s, f(-2.76076847742355e-16), f(2.00018790482477e-13))
-    p = fused(p, s, f(-8.60467152213735e-11))
-    p = fused(p, s, f(5.12229709037114e-08))
-    p = fused(p, s, f(1.48572235717979e-05))
-    p = fused(p, s, f(6.37261928875436e-04))
-    p = fused(p, s, f(4.89352455891786e-03))
-    q = fused(s, f(1.19825839466702e-06), f(1.18534705686654e-04))
-    q = fused(q, s, f(2.26843463243900e-03))
-    q = fused(q, s, f(4.89352518554385e-03))
-    return (p * x) / q
+def _vectors() -> range:
+    """Where the vectors of a block's column begin, in bytes."""
+    return range(0, COLUMN, SIZE * LANES)
 
 
-@numba_compiled
-def exp(x):  # type: ignore[no-untyped-def]
-    """The exponential of a float32 of 0 or less; 0 where it would be no normal number."""
-    far = x < f(-87.33654)
-    x = f(-87.33654) if far else x
-    whole = fused(x, f(1.44269504088896341), f(MAGIC))  # of x / log(2), in the last bits
-    m = whole - f(MAGIC)
-    r = fused(m, f(-6.93145752e-1), x)
-    r = fused(m, f(-1.42860677e-6), r)
-    p = fused(f(0.0013780593872070312), r, f(0.008373124524950981))
-    p = fused(p, r, f(0.041669536381959915))
-    p = fused(p, r, f(0.166664719581604))
-    p = fused(p, r, f(0.49999985098838806))
-    p = fused(p, r, f(1))
-    p = fused(p, r, f(1))
-    return f(0) if far else p * power_of_two(whole)
+def this_processor() -> Processor:
+    """The one that this process runs on."""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+
+
+def _target(name: str, features: str) -> Any:
+    """What code is made for; each compiler owns one."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(cpu=name, features=features, opt=3)

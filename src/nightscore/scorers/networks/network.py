@@ -1,7 +1,7 @@
-"""A light network as steps over columns, and the same as the flat arrays that the kernel runs on."""
+"""A light network as steps over columns, and the same as its kernel has them: one flat array of numbers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,38 +40,53 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Steps as arrays.
+class PackedStep:
+    """An operation of so many columns in and out; where in `numbers` its weights and its numbers start.
 
-    `steps` [steps, 6] has of each its operation, the columns that go in and that come out, where in `numbers`
-    its weights and its numbers start, and whether negative results become 0. Weights lie as they are read:
-    for each `OUTPUTS` columns out, input by input. `width` is the widest layer, filled up.
+    Of a dense step `has_relu` says whether negative results become 0.
     """
 
-    steps: npt.NDArray[np.int64]
+    operation: int
+    inputs: int
+    width: int
+    weights: int
+    numbers: int
+    has_relu: bool = False
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Steps over `columns`, `given` of which come out; the widest layer, filled up, has `width`.
+
+    Weights lie in `numbers` as they are read: for each `OUTPUTS` columns that come out, input by input.
+    """
+
+    columns: int
+    steps: tuple[PackedStep, ...]
     numbers: Floats
     width: int
+
+    @property
+    def given(self) -> int:
+        """The columns that come out."""
+        return self.steps[-1].width
 
 
 def packed(columns: int, steps: Sequence[Step]) -> Packed:
     """The steps of a network over so many columns. A ReLU is part of the dense step before it."""
-    rows: list[list[int]] = []
+    made: list[PackedStep] = []
     parts: list[Floats] = []
-    size, width, widest = 0, columns, columns
+    size, width = 0, columns
     for step in steps:
-        if step.operation == RELU and rows and rows[-1][0] == DENSE and not rows[-1][5]:
-            rows[-1][5] = 1
+        if step.operation == RELU and made and made[-1].operation == DENSE:
+            made[-1] = replace(made[-1], has_relu=True)
             continue
-        starts = []
-        for part in _parts(step):
-            starts.append(size)
-            parts.append(part)
-            size += len(part)
-        rows.append([step.operation, width, step.width, *starts, 0])
-        width = step.width
-        widest = max(widest, width)
-    numbers = np.concatenate([np.empty(0, np.float32), *parts])
-    return Packed(np.array(rows, np.int64).reshape(-1, 6), numbers, _filled(widest))
+        weights, numbers = _parts(step)
+        made.append(PackedStep(step.operation, width, step.width, size, size + len(weights)))
+        parts += weights, numbers
+        size, width = size + len(weights) + len(numbers), step.width
+    widest = max([columns, *(step.width for step in steps)])
+    return Packed(columns, tuple(made), np.concatenate([np.empty(0, np.float32), *parts]), _filled(widest))
 
 
 def _parts(step: Step) -> tuple[Floats, Floats]:

@@ -36,8 +36,9 @@ class NetworksScorer:
             NotNetwork: not a light network alone, or more than one output of it is asked for.
             ModelError: outputs or columns that the model does not have, or another device than the CPU.
         """
-        # Not before a model is opened: onnx is half a second.
+        # Not before a model is opened: onnx and LLVM are a tenth of a second.
         from nightscore.scorers.networks.graph import read_network_graph
+        from nightscore.scorers.networks.kernel import Kernel
 
         if options.device != "cpu":
             raise ModelError(
@@ -53,7 +54,7 @@ class NetworksScorer:
         network = graph.network
         self._model, self._width, self._rank = model.name, network.width, network.rank
         self._sources = _named(network.sources, options, graph.columns, model.name)
-        self._packed = packed(len(self._sources), network.steps)
+        self._kernel = Kernel(packed(len(self._sources), network.steps))
         needed = {str(source.column): pa.from_numpy_dtype(source.dtype) for source in self._sources}
         self._signature = Signature(
             inputs=pa.schema(list(needed.items())),
@@ -67,26 +68,9 @@ class NetworksScorer:
 
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk."""
-        scores = self._scores([_numbers(chunk, source) for source in self._sources], chunk.num_rows)
+        scores = self._kernel([_numbers(chunk, source) for source in self._sources], chunk.num_rows)
         arrays = [_column(scores, output, self._type(output)) for output in self._outputs]
         return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
-
-    def _scores(self, columns: Sequence[Array], rows: int) -> Array:
-        """What the network makes of columns, [width, rows]: whole blocks, the rest in one of its own."""
-        # Not before a row is scored: Numba is half a second.
-        from nightscore.scorers.networks.kernel import run
-        from nightscore.scorers.networks.vectors import ROWS
-
-        whole = rows - rows % ROWS
-        scores = np.empty((self._width, whole), np.float32)
-        run(_addresses(columns), self._packed.steps, self._packed.numbers, self._packed.width, scores)
-        if whole == rows:
-            return scores
-        rest, last = np.zeros((len(columns), ROWS), np.float32), np.empty((self._width, ROWS), np.float32)
-        for place, column in enumerate(columns):
-            rest[place, : rows - whole] = column[whole:]
-        run(_addresses(rest), self._packed.steps, self._packed.numbers, self._packed.width, last)
-        return np.concatenate([scores, last[:, : rows - whole]], axis=1)
 
     def _type(self, output: OutputColumn) -> pa.DataType:
         holds = f"holds {self._width} scores a row"
@@ -115,10 +99,6 @@ def _numbers(chunk: pa.RecordBatch, source: "Source") -> Array:
     """A column as the network computes with it, float32 [rows], one after the other in memory."""
     values = as_numpy(chunk.column(source.column), str(source.column))
     return np.ascontiguousarray(values.astype(source.dtype, copy=False), np.float32)
-
-
-def _addresses(columns: Sequence[Array] | Array) -> npt.NDArray[np.uint64]:
-    return np.array([column.__array_interface__["data"][0] for column in columns], np.uint64)
 
 
 def _column(scores: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
