@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.networks import NotNetwork, open_networks
-from nightscore.scorers.networks.network import MOST_BYTES
+from nightscore.scorers.networks.network import MOST_BYTES, MOST_STEPS
 from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.registry import variants_of_kind
 from nightscore.scorers.variant import PLAIN_ONNX, Variant
@@ -129,6 +129,7 @@ REFUSED: Mapping[str, tuple[onnx.ModelProto, str]] = {
     "weights first": (made(("MatMul", ["square", "X"], {})), "MatMul whose input 2"),
     "weights of a product": (made(("MatMul", ["X", "three"], {})), r"weights of shape \[3\]"),
     "a bias a row": (made(GEMM, ("Add", ["v0", "tall"], {})), r"shape \[3, 1\] for 2 columns"),
+    "a number a row": (made(("Mul", ["X", "tall"], {})), r"shape \[3, 1\] for 3 columns"),
     "a constant of rank 3": (made(("Add", ["X", "deep"], {}), ("Gemm", ["v0", "w", "b"], {})), "rank|shape"),
     "more columns": (made(("Gemm", ["X", "tall"], {}), ("Add", ["v0", "three"], {})), "for 1 columns"),
     "two values": (made(GEMM, ("Add", ["v0", "v0"], {})), "Add of several values"),
@@ -172,10 +173,36 @@ def test_a_layer_with_a_bias_of_one_number_is_none_of_those() -> None:
 
 def test_a_large_network_is_refused() -> None:
     """Its weights belong in no cache, and ONNX Runtime has blocks for that."""
-    side = int(np.sqrt(MOST_BYTES / 4)) + 1
-    model = drawn(side, [(side, "matmul", "nothing", "")], 1).model()
-    with pytest.raises(NotNetwork, match="MB of weights, of at most"):
-        open_networks(file(model), Options({"y": "y[0]"}, names(side)))
+    for times, why in (
+        (1, "3.* MB of weights, of at most 3"),
+        (2, "not for the kind networks: 6.* MB, of at most 6"),
+    ):
+        side = int(np.sqrt(times * MOST_BYTES / 4)) + 1
+        model = drawn(side, [(side, "matmul", "nothing", "")], 1).model()
+        with pytest.raises(NotNetwork, match=why):
+            open_networks(file(model), Options({"y": "y[0]"}, names(side)))
+
+
+def test_a_norm_that_trains_and_functions_of_a_models_own_are_refused() -> None:
+    """More outputs of a normalization are those of training; a function may call itself Relu."""
+    model = made(("BatchNormalization", ["X", "three", "three", "three", "three"], {}), GEMM, opset=9)
+    model.graph.node[0].output.extend(["mean", "variance"])
+    model.graph.node[1].input[0] = "v0"
+    with pytest.raises(NotNetwork, match="as in training"):
+        open_networks(file(model), Options({"y": "y[0]"}, names(3)))
+    model = made(GEMM)
+    relu = helper.make_node("Abs", ["x"], ["z"])
+    opsets = [helper.make_opsetid("", 17)]
+    model.functions.append(helper.make_function("own", "Relu", ["x"], ["z"], [relu], opsets))
+    with pytest.raises(NotNetwork, match="functions of its own"):
+        open_networks(file(model), Options({"y": "y[0]"}, names(3)))
+
+
+def test_a_deep_network_is_refused() -> None:
+    """Its code would take longer to compile than a night to score."""
+    model = drawn(3, [(3, "gemm", "nothing", "Tanh")] * (MOST_STEPS // 2 + 1), 1).model()
+    with pytest.raises(NotNetwork, match=f"{MOST_STEPS + 2} steps, of at most {MOST_STEPS}"):
+        open_networks(file(model), Options({"y": "y[0]"}, names(3)))
 
 
 def test_what_is_asked_for_wrongly() -> None:

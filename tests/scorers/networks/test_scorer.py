@@ -40,7 +40,7 @@ def _rows(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     columns=st.integers(1, 50), layers=LAYERS, chances=st.booleans(), rows=st.integers(1, 3 * ROWS),
     seed=st.integers(0, 2**32 - 1),

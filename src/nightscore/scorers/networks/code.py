@@ -109,10 +109,6 @@ class Code:
         """The smaller one; `x` where it is NaN."""
         return self._at.select(self._at.fcmp_ordered(">", x, high), high, x)
 
-    def larger(self, x: Value, other: Value) -> Value:
-        """The larger one; `x` where one of them is NaN."""
-        return self._at.select(self._at.fcmp_ordered("<=", x, other), other, x)
-
     def polynomial(self, x: Value, *coefficients: float) -> Value:
         """Of a variable, by Horner's rule; the coefficient of the highest power first."""
         sum_ = constant(coefficients[0])

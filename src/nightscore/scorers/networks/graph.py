@@ -17,10 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from nightscore.scorers.files.foreign import what_it_is
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.networks import network
-from nightscore.scorers.networks.network import MOST_BYTES, NotNetwork
+from nightscore.scorers.networks.network import MOST_BYTES, MOST_STEPS, NotNetwork
 from nightscore.scorers.networks.operators import STANDARD, Array, Network, Source, made_by
 
 OLDEST = 9  # opset: before it, constants were spread over rows by attributes
+MOST_FILE_BYTES = 2 * MOST_BYTES  # a larger file is not parsed to find out
 COLUMN_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.INT32)
 
 
@@ -38,6 +39,9 @@ def read_network_graph(model: ModelFile, output: str) -> NetworkGraph:
     Raises:
         NotNetwork: not an ONNX model, or an output that is not a light network's.
     """
+    if len(model.data) > MOST_FILE_BYTES:
+        size = f"{len(model.data) / 1e6:.1f} MB, of at most {MOST_FILE_BYTES / 1e6:.1f}"
+        raise NotNetwork(f"{model.name}: not for the kind networks: {size}; the kind onnx runs it")
     try:
         proto = onnx.load_model_from_string(model.data)
     except Exception as error:  # protobuf's errors have no base class that it documents
@@ -73,6 +77,8 @@ class _Reader:
         if found is None or not any(step.operation == network.DENSE for step in found.steps):
             raise NotNetwork(f"output {output!r} has no layer with weights")
         size = sum(step.weights.nbytes for step in found.steps if step.weights is not None)
+        if len(found.steps) > MOST_STEPS:
+            raise NotNetwork(f"{len(found.steps)} steps, of at most {MOST_STEPS}")
         if size > MOST_BYTES:
             raise NotNetwork(f"{size / 1e6:.1f} MB of weights, of at most {MOST_BYTES / 1e6:.1f}")
         return found

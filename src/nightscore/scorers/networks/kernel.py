@@ -188,8 +188,8 @@ def _softmax(code: Code, width: int, side: Value) -> None:
         return [code.further(code.offset(side, (column, COLUMN)), at) for at in _vectors()]
 
     def highest(column: Value, before: Sequence[Value]) -> Sequence[Value]:
-        # What is behind a NaN is compared anew: it is in the sum.
-        return [code.larger(code.load(at), value) for at, value in zip(places(column), before, strict=True)]
+        # What comes after a NaN takes its place here; the NaN is in the sum.
+        return [code.at_least(code.load(at), value) for at, value in zip(places(column), before, strict=True)]
 
     top = code.loop(WHOLE(width), highest, [constant(float("-inf")) for _ in _vectors()])
 

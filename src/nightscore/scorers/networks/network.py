@@ -17,6 +17,7 @@ OUTPUTS = 4  # of a dense step that are computed at once; its weights are filled
 # Of weights and numbers: up to here the kernel was the faster one wherever it was measured, and beyond there
 # are networks that ONNX Runtime's blocking for the processor's caches suits better (benchmarks/networks.py).
 MOST_BYTES = 3 << 20
+MOST_STEPS = 40  # compiled in half a second; of a hundred layers it takes many
 
 Floats = npt.NDArray[np.float32]
 
