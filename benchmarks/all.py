@@ -21,6 +21,7 @@ QUICK = {
     "Memory and time by rows": ["memory.py", "--rows", "1000000", "5000000"],
     "Start-up": ["startup.py"],
     "The tree kernel": ["trees.py"],
+    "The kernel for light networks": ["networks.py"],
     "Best items for users": ["topk.py"],
     "Market risk": ["finance.py"],
     "Texts": ["text.py"],
@@ -42,7 +43,17 @@ def main() -> None:
     parser.add_argument("--full", action="store_true")
     parser.add_argument(
         "--only",
-        choices=["peers", "memory", "startup", "trees", "topk", "finance", "text", "published_days"],
+        choices=[
+            "peers",
+            "memory",
+            "startup",
+            "trees",
+            "networks",
+            "topk",
+            "finance",
+            "text",
+            "published_days",
+        ],
         nargs="+",
     )
     options = parser.parse_args()

@@ -43,13 +43,13 @@ class Stages:
 
     def __init__(self, job: Job, plan: Plan) -> None:
         self.plan, self.scorer = plan, open_planned_scorer(job, plan)
-        self.names, self.root = self.scorer.signature.inputs.names, job.workspace.root
+        self.names, self.workspace = self.scorer.signature.inputs.names, job.workspace
         self.resources = EngineResources(1, 128_000_000, job.workspace.runs)
-        self.folder = self.root / "data/limit"
+        self.folder = job.workspace.root / "data/limit"
 
     def decoded(self, piece: Piece) -> Iterator[pa.RecordBatch]:
         """Chunks as they are scored."""
-        return scan_chunks(self.root, piece, ["id", *self.names], self.plan.chunk_rows, self.resources)
+        return scan_chunks(self.workspace, piece, ["id", *self.names], self.plan.chunk_rows, self.resources)
 
     def decode(self, piece: Piece) -> None:
         """Read and forget."""

@@ -108,7 +108,7 @@ def test_a_kind_that_is_not_there_suggests_the_nearest(packages: Path) -> None:
         open_scorer("linnear", model, Options({}))
     with pytest.raises(
         ModelError,
-        match=r"unknown kind of scorer 'xyz'; kinds here: onnx, image, text, trees, topk, lightgbm, ",
+        match=r"unknown kind of scorer 'xyz'; kinds here: onnx, image, text, trees, networks, topk, ",
     ):
         open_scorer("xyz", model, Options({}))
     with pytest.raises(

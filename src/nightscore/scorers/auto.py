@@ -21,4 +21,4 @@ def ways(device: str, devices: Iterable[str], cores: int) -> list[Variant]:
         return [Variant("onnx", device)]
     available = devices if device == "auto" else ["cpu"]
     first, *others = onnx_ways("auto", available, cores)
-    return [first, Variant("trees"), *others]
+    return [first, Variant("trees"), Variant("networks"), *others]

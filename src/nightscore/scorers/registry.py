@@ -40,6 +40,7 @@ BUILT_IN_KINDS = {
     "image": "nightscore.scorers.images.scorer:open_image",
     "text": "nightscore.scorers.texts.scorer:open_text",
     "trees": "nightscore.scorers.trees:open_trees",
+    "networks": "nightscore.scorers.networks:open_networks",
     "topk": "nightscore.scorers.topk:open_topk",
     "lightgbm": "nightscore.scorers.boosters.lightgbm:open_lightgbm",
     "xgboost": "nightscore.scorers.boosters.xgboost:open_xgboost",

@@ -263,9 +263,19 @@ NAMED = {
     "auto": (
         "kind: auto",
         "auto",
-        [PLAIN_ONNX, Variant("trees"), Variant("onnx", "cpu", 4), Variant("onnx", "cuda")],
+        [
+            PLAIN_ONNX,
+            Variant("trees"),
+            Variant("networks"),
+            Variant("onnx", "cpu", 4),
+            Variant("onnx", "cuda"),
+        ],
     ),
-    "auto on the cpu": ("kind: auto", "cpu", [PLAIN_ONNX, Variant("trees"), Variant("onnx", "cpu", 4)]),
+    "auto on the cpu": (
+        "kind: auto",
+        "cpu",
+        [PLAIN_ONNX, Variant("trees"), Variant("networks"), Variant("onnx", "cpu", 4)],
+    ),
     "a named device": ("kind: auto", "cuda", [Variant("onnx", "cuda")]),
 }
 WAYS = {"onnx": onnx.ways, "auto": auto.ways}
@@ -277,7 +287,7 @@ def test_what_is_named_is_used(kind: str, device: str, wanted: list[Variant]) ->
     assert WAYS[kind.removeprefix("kind: ")](device, ["cpu", "cuda"], 4) == wanted
 
 
-@pytest.mark.parametrize("kind", ["auto", "onnx", "trees", "topk", "text", "python"])
+@pytest.mark.parametrize("kind", ["auto", "onnx", "trees", "networks", "topk", "text", "python"])
 @pytest.mark.parametrize("device", ["auto", "cpu", "npu"])
 def test_each_kind_gives_its_own_variants(kind: str, device: str) -> None:
     """Those of this machine, the plain one first; a kind that offers none has that alone."""

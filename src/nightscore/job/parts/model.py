@@ -48,8 +48,8 @@ class Model(StrictModel):
         str,
         AfterValidator(_kind),
         Field(
-            description="auto (.onnx, the fastest way that is right), onnx, text, image, trees, topk, "
-            "lightgbm, xgboost, catboost, mlflow, python, …, or a file of the workspace, scorers/….py",
+            description="auto (.onnx, the fastest way that is right), onnx, text, image, trees, networks, "
+            "topk, lightgbm, xgboost, catboost, mlflow, python, …, or a file of the workspace, scorers/….py",
             json_schema_extra={"pattern": KIND},
         ),
     ] = "auto"

@@ -21,7 +21,7 @@ from nightscore.store import model_cache
 
 EXTRA = "pip install 'nightscore[registry]'"
 GRAPH = ".onnx"
-ONNX_KINDS = ("auto", "onnx", "trees", "text", "image")
+ONNX_KINDS = ("auto", "onnx", "trees", "networks", "text", "image")
 ABOUT = ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta")  # of MLflow
 # Error codes of MLflow where asking again won't help.
 ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
