@@ -197,7 +197,7 @@ def _print(model: str, rows: int, rounds: int, results: dict[str, Measured]) -> 
 def _line(name: str, rows: int, measured: Measured, ours: Measured) -> str:
     median = statistics.median(measured.seconds)
     cells = [
-        name + (": scan, score, stage" if name == "nightscore" else ""),
+        name + (": scan, score, stage, prove" if name == "nightscore" else ""),
         f"{rows / median:,.0f}",
         f"{median:.2f}",
         " ".join(f"{s:.1f}" for s in measured.seconds)

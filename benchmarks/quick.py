@@ -78,7 +78,7 @@ def best(measure: Callable[[], Ratios], kept: Ratios) -> Ratios:
 
 
 def whole_jobs(model: str, rows: int, rounds: int) -> Ratios:
-    """A job from Parquet to Parquet, beside Polars: scan, score, stage; whole processes, with our proof."""
+    """A job from Parquet to Parquet, beside Polars: scan, score, stage, prove; processes, with the proof."""
     root = workspace(model, rows)
     ours, theirs = peers.Measured(), peers.Measured()
     for turn in range(-1, rounds):  # the first of ours chooses and compiles
@@ -91,7 +91,7 @@ def whole_jobs(model: str, rows: int, rounds: int) -> Ratios:
     whole = [b / a for a, b in zip(ours.process, theirs.process, strict=True)]
     title = f"{model}, {rows / 1e6:g} M rows x 40"
     return {
-        f"{title}, scan, score, stage: {PEER}": statistics.median(theirs.times(ours)),
+        f"{title}, scan, score, stage, prove: {PEER}": statistics.median(theirs.times(ours)),
         f"{title}, whole process: {PEER}": statistics.median(whole),
     }
 
