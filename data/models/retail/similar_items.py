@@ -9,8 +9,8 @@ Written beside this script: similar_items.parquet, 10 MB, not committed. An esta
 ten households or more have bought; of those with one description, the one that most have bought.
 
 And similar_items_expected.parquet, which the job is held to: some products, established ones and others, and
-the ten that are most like each by NumPy, in float64. Left out are those with two likenesses so near each other
-that float32 could change their order.
+the ten that are most like each by NumPy, in float64. Left out are those with two likenesses so near each
+other that float32 could change their order.
 """
 
 import datetime as dt
@@ -39,7 +39,9 @@ SOME = """
     SELECT CAST(product_id AS BIGINT) AS product, embedding
     FROM product_embeddings
     WHERE day = DATE '{day}'
-    QUALIFY row_number() OVER (PARTITION BY households >= {households} ORDER BY md5(product_id::VARCHAR)) <= {asked}
+    QUALIFY {asked} >= row_number() OVER (
+        PARTITION BY households >= {households} ORDER BY md5(CAST(product_id AS VARCHAR))
+    )
     ORDER BY product
 """
 
