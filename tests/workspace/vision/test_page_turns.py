@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data.lakes.pages import DAYS, LAKE, MODEL
-from nightscore import load, query, run
+from data.lakes.pages import DAYS, EXPECTED, LAKE, MODEL
+from nightscore import Broken, load, query, run
 
 REPOSITORY = Path(__file__).parents[3]
 JOB = Path("jobs/vision/page_turns")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 pytestmark = pytest.mark.skipif(
-    not (REPOSITORY / LAKE / "_complete").exists(), reason="needs the weights and the scans: make pages"
+    not all((REPOSITORY / path).exists() for path in (LAKE / "_complete", EXPECTED)),
+    reason="needs the weights, the scans, and what the job is held to: make pages",
 )
 
 
@@ -31,7 +32,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for folder in (LAKE, JOB):
         shutil.copytree(REPOSITORY / folder, root / folder)
     (root / MODEL).parent.mkdir(parents=True)
-    shutil.copy(REPOSITORY / MODEL, root / MODEL)
+    for path in (MODEL, EXPECTED):
+        shutil.copy(REPOSITORY / path, root / path)
     for day in DAYS:
         assert run(load("page_turns", workspace=root), str(day)).status == "published"
     return root
@@ -71,3 +73,38 @@ def test_the_card_says_what_is_right(workspace: Path) -> None:
         line = next(line for line in card.splitlines() if line.startswith(f"| `{image}.png`"))
         assert f"| {right} of 4 | {least:.2f} |" in line
         assert {row["review"] for row in own} == {image == "text"}
+
+
+def test_what_the_job_is_held_to(workspace: Path) -> None:
+    """Scans as they were and small ones, of a colour or not; ONNX Runtime gives the same."""
+    rows = pq.read_table(workspace / EXPECTED).to_pylist()
+    images = [Image.open(io.BytesIO(row["scan"])) for row in rows]
+    assert len({row["scan"] for row in rows}) == len(rows) == 32
+    assert (
+        sum(min(image.size) == 256 for image in images) == sum(image.mode == "RGB" for image in images) == 16
+    )
+    for row in rows:
+        np.testing.assert_allclose(row["probabilities"], by_hand(row["scan"]), atol=1e-5)
+    receipt = run(load("page_turns", workspace=workspace), str(min(DAYS)))
+    assert receipt.training is not None and receipt.training.rows == 32 and not receipt.training.little
+
+
+@pytest.mark.parametrize(
+    ("step", "other", "rows"),
+    [
+        ("colour: bgr", "colour: rgb", 16),  # those of a colour
+        ("resample: lanczos", "resample: bilinear", 16),  # those that are resized
+        ("scale: 1/255", "scale: 0.00390625", 2),
+        ("mean: [0.485, 0.456, 0.406]", "mean: [0.406, 0.456, 0.485]", 32),
+    ],
+)
+def test_other_steps_are_refused(workspace: Path, tmp_path: Path, step: str, other: str, rows: int) -> None:
+    """Than those that the network was trained with: nothing is published."""
+    shutil.copytree(workspace, tmp_path / "w", ignore=shutil.ignore_patterns("tables", "runs", "choices"))
+    spec = tmp_path / "w" / JOB / "job.yaml"
+    assert step in spec.read_text()
+    spec.write_text(spec.read_text().replace(step, other))
+    with pytest.raises(Broken, match="of 32 rows are not scored as training expects") as refused:
+        run(load("page_turns", workspace=tmp_path / "w"), str(min(DAYS)))
+    found = int(str(refused.value).split(" of 32 rows")[0].split()[-1])
+    assert found >= rows and not (tmp_path / "w/data/tables").exists()

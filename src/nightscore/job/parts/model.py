@@ -100,7 +100,10 @@ class Model(StrictModel):
     ] = None
     made_by: Annotated[
         Text | None,
-        Field(description="the command that makes the model file; said where it is not there"),
+        Field(
+            description="the command that makes the model file, and those of expected; said where one is not "
+            "there"
+        ),
     ] = None
     columns: Annotated[
         Annotated[list[Column], Field(min_length=1)] | None,

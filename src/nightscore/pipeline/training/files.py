@@ -90,9 +90,11 @@ def _read(job: Job, use: str, path: str) -> bytes:
     except Broken:
         raise
     except OSError as error:
+        script = f": {job.spec.model.made_by}" if job.spec.model.made_by else ""
         job.raise_broken(
-            at, f"{path}: can't be read: {error.strerror}; the training script writes it, beside the model"
-        )
+            at, f"{path}: can't be read: {error.strerror}; the training script writes it, beside the "
+            f"model{script}"
+        )  # fmt: skip
 
 
 def _of_csv(types: Schema) -> dict[str, pa.DataType]:
