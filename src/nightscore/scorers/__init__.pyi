@@ -1,6 +1,7 @@
 from .arrays import SCORER_BATCH_ROWS as SCORER_BATCH_ROWS
 from .arrays import as_numpy as as_numpy
 from .arrays import matrix as matrix
+from .compiled import numba_compiled as numba_compiled
 from .contract import Options as Options
 from .contract import Scorer as Scorer
 from .contract import Signature as Signature

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nightscore.scorers.compiled import numba_compiled
+from nightscore.scorers import numba_compiled
 
 LANES = 64  # rows that are hashed side by side; 16 take three times as long
 BLOCK = 64  # bytes
