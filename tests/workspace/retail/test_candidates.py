@@ -54,7 +54,7 @@ def test_every_feature_of_the_slice_equals_a_recount_in_pandas(small: Path) -> N
 
 
 def test_products_of_no_kind_equal_a_recount_in_pandas() -> None:
-    """Without a type a product is not recommended, and counts in its category; no category is like another."""
+    """Without a type a product is not recommended, and counts in its category; none is like another none."""
     kinds = ["product_type", "product_category", "department"]
     products = pd.read_parquet(SLICE / "products.parquet")
     for every, missing in ((5, [0, 2]), (7, [1, 2]), (11, [0, 1, 2])):
