@@ -166,6 +166,29 @@ def test_a_folder_of_images_is_scored_without_sql(fresh: Build) -> None:
     np.testing.assert_allclose(scores, truth()[numbers], atol=1e-6)
 
 
+OF_FILES = {"{day:%Y%m%d}_*.png": "20200102_{}.png", "{camera}/{day:%Y-%m-%d}.png": "{}/2020-01-02.png"}
+
+
+@pytest.mark.parametrize("partition", OF_FILES)
+def test_the_name_of_an_image_says_its_day(fresh: Build, partition: str) -> None:
+    """Without a folder for each day; images of later days are not seen."""
+    root = workspace(fresh, STREAMED.replace("partition: day", f"partition: '{partition}'"))
+    lake = root / "data/lake/scans"
+    lake.rename(lake.with_name("unnamed"))
+    for number in range(ROWS):
+        file = lake / OF_FILES[partition].format(number)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes((lake.with_name("unnamed") / f"{number % 3}/{number}.png").read_bytes())
+        later = Path(str(file).replace("01-02", "01-03").replace("0102", "0103"))
+        later.write_bytes(b"no image")
+    assert run(load("mini", root), DAY).status == "published"
+    keys, scores = published(root, "file")
+    named = [OF_FILES[partition].format(number) for number in range(ROWS)]
+    numbers = [named.index(str(key)) for key in keys]
+    assert sorted(numbers) == list(range(ROWS))
+    np.testing.assert_allclose(scores, truth()[numbers], atol=1e-6)
+
+
 NAMES = ("0/o'clock.PNG", "0/Ärger.jpeg", "0/a b/c%20d.jpg", "0/{1,2}.png", "0/k=1.png")
 
 
@@ -230,6 +253,17 @@ def test_a_folder_that_gives_a_column_of_images_is_refused(fresh: Build, folder:
     file.parent.mkdir(parents=True)
     file.write_bytes(png(np.zeros((8, 8))))
     with pytest.raises(Broken, match=r"gives a column '(content|filename)', as images themselves do"):
+        run(load("mini", root), DAY)
+
+
+def test_a_folder_above_the_input_that_gives_a_column_of_images_is_refused(fresh: Build) -> None:
+    """There, too, DuckDB looks for hive folders."""
+    root = workspace(fresh, JOB.replace("data/lake/scans", "data/lake/content=5/scans"))
+    (root / "data/lake/content=5").mkdir()
+    (root / "data/lake/scans").rename(root / "data/lake/content=5/scans")
+    with pytest.raises(
+        Broken, match=r"the folder 'content=5' gives a column 'content', as images themselves"
+    ):
         run(load("mini", root), DAY)
 
 

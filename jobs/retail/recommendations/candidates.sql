@@ -19,9 +19,11 @@ lines AS (  -- one line of a till receipt; (household, basket, product) is uniqu
         CAST(round(1e6 * pow(0.5, (getvariable('day') - day) / 84.0)) AS BIGINT) AS slow_weight
     FROM transactions
 ),
-catalogue AS (  -- some products have no category or type; their department stands in
+products_by_kind AS (  -- some products have no category or type; their department stands in
     SELECT  -- both as numbers in the order of their names: those are grouped and joined in less time
-        product_id, dense_rank() OVER (ORDER BY category) AS category, dense_rank() OVER (ORDER BY type) AS type
+        product_id,
+        CASE WHEN category IS NOT NULL THEN dense_rank() OVER (ORDER BY category) END AS category,
+        CASE WHEN type IS NOT NULL THEN dense_rank() OVER (ORDER BY type) END AS type
     FROM (
         SELECT
             product_id,
@@ -29,8 +31,8 @@ catalogue AS (  -- some products have no category or type; their department stan
             coalesce(product_type, department) AS type
         FROM products
     )
-    WHERE type IS NOT NULL
 ),
+catalogue AS (SELECT * FROM products_by_kind WHERE type IS NOT NULL),
 trips AS (  -- one basket; the latest of a household has number 1
     SELECT
         household_id, basket_id,
@@ -126,7 +128,7 @@ own_category AS (  -- a household and a category, such as FLUID MILK PRODUCTS
     FROM (
         SELECT household_id, category, basket_id, min(ago) AS last_ago
         FROM lines
-        JOIN catalogue USING (product_id)
+        JOIN products_by_kind USING (product_id)
         GROUP BY household_id, category, basket_id
     )
     GROUP BY household_id, category

@@ -97,7 +97,7 @@ class Recount:
         own = mine[(mine["times"] > 1) | (mine["last"] < 56)]["product_id"]
         best = _first(self.leaders, 50)
         return (
-            set(own[own.isin(self.products.index)])
+            set(own[own.isin(self.products.index[self.products["type"].notna()])])
             | set(best)
             | self._of_store(household)
             | self._of_types(household)

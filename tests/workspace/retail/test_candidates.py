@@ -53,6 +53,22 @@ def test_every_feature_of_the_slice_equals_a_recount_in_pandas(small: Path) -> N
     assert_rows_equal(found, recount)
 
 
+def test_products_of_no_kind_equal_a_recount_in_pandas() -> None:
+    """Without a type a product is not recommended, and counts in its category; none is like another none."""
+    kinds = ["product_type", "product_category", "department"]
+    products = pd.read_parquet(SLICE / "products.parquet")
+    for every, missing in ((5, [0, 2]), (7, [1, 2]), (11, [0, 1, 2])):
+        products.loc[products.index % every == 0, [kinds[i] for i in missing]] = None
+    sql = Sql.over(SLICE, DAY)
+    sql.put("products", pa.Table.from_pandas(products, preserve_index=False))
+    lines = sql.connection.sql("SELECT * FROM transactions").df()
+    recount = Recount.of(lines, products, DAY)
+    found = sql.table(sql_of("candidates.sql")).to_pandas()
+    expected = {(h, p) for h in recount.lines["household_id"].unique() for p in recount.candidates(h)}
+    assert set(zip(found["household_id"], found["product_id"], strict=True)) == expected
+    assert_rows_equal(found, recount)
+
+
 @pytest.mark.slow
 def test_features_of_real_households_equal_a_recount_in_pandas(lake: Path, rows: pa.Table) -> None:
     """The same over the whole year, for the candidates of three households."""

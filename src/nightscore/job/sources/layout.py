@@ -23,7 +23,7 @@ from nightscore.job.sources.layout_names import DIRECTIVES, NAME, Part, Segment,
 PARTS = re.compile(r"\{day(?::(?P<format>[^{}]*))?\}|\{(?P<key>[A-Za-z_][A-Za-z0-9_]{0,62})\}|\*|[^{}*]+|.")
 DAY = "day"  # the column of a day that no one key holds
 ISO = "%Y-%m-%d"
-FILES = re.compile(r".*\.(parquet|parq|pq|csv|json|jsonl|ndjson)(\.gz|\.zst)?", re.IGNORECASE)
+FILES = re.compile(r".*\.(parquet|parq|pq|csv|json|jsonl|ndjson|png|jpg|jpeg)(\.gz|\.zst)?", re.IGNORECASE)
 ALLOWED = (
     "allowed: the name of a hive key, such as day; or a template of names, such as 'dt={day:%Y%m%d}', "
     "'year={day:%Y}/month={day:%m}/day={day:%d}', 'region=*/day={day}' or 'customers_{day:%Y%m%d}.parquet'"

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from nightscore.common import Broken
+from nightscore.common import PLACE, Broken
 from nightscore.job import OF_IMAGES, Job, PathInput
 from nightscore.pipeline.read.text.inputs import inspect_ends
 from nightscore.store import FolderColumns, ImageFiles, InputFile
@@ -29,7 +29,7 @@ def inspect_images(
         job.raise_broken(("inputs", name, "path"), f"{source.address} is a file; images lie in a folder")
     keys = [folders.types(file.path).keys() for file in found]
     for file, own in zip(found, keys, strict=True):
-        _refuse_taken(name, file.path.removeprefix(f"{source.address}/"), file.path)
+        _refuse_taken(name, file.path)
         if own != keys[0]:
             raise Broken(
                 f"input {name}: {file.path}: its folders give the columns {', '.join(own) or 'none'}, and "
@@ -48,9 +48,10 @@ def image_files(
     return ImageFiles(folders.at, given)
 
 
-def _refuse_taken(name: str, below: str, shown: str) -> None:
-    """Refuse a folder that gives what the images themselves do."""
-    for folder in below.split("/")[:-1]:
+def _refuse_taken(name: str, shown: str) -> None:
+    """Refuse a folder, below the input's or above, that gives what the images themselves do."""
+    place = PLACE.fullmatch(shown)  # lake:content=5/a.png
+    for folder in (place[2] if place else shown).split("/")[:-1]:
         key, mark, _ = folder.partition("=")
         if mark and key.lower() in TAKEN:
             raise Broken(

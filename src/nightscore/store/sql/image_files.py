@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 from nightscore.store.documents.sql_text import literal, quote_identifier
@@ -23,10 +22,14 @@ class ImageFiles:
 def image_source(files: Sequence[Path], images: ImageFiles, folder_types: Mapping[str, str]) -> str:
     """All images of some files, for a FROM.
 
-    What folders give stands there as constants: DuckDB opens no file of a day that is not asked for.
+    What folders give stands there as constants: DuckDB opens no file of a day that is not asked for. It
+    takes `key=value` in a path for columns in any case, and wants them alike in one reader.
     """
-    by_folder = groupby(files, key=lambda path: (path.parent, images.folders[path]))
-    readers = (_reader([*group], images, given, folder_types) for (_, given), group in by_folder)
+    groups: dict[tuple[object, ...], list[Path]] = {}
+    for path in files:
+        hive = (folder for folder in path.parent.parts if "=" in folder)
+        groups.setdefault((*hive, *images.folders[path].items()), []).append(path)
+    readers = (_reader(group, images, images.folders[group[0]], folder_types) for group in groups.values())
     return f"({' UNION ALL '.join(readers)})"
 
 
