@@ -251,7 +251,7 @@ def test_a_label_of_another_type_is_named(connection: duckdb.DuckDBPyConnection,
 
 def test_a_log_loss_of_nothing_has_no_sign(connection: duckdb.DuckDBPyConnection) -> None:
     connection.register("rows", rows_of([0, 0], [0.0, 1.0], [0, 1]))
-    assert repr(connection.execute("SELECT log_loss(score, label) FROM rows").fetchone()) == "(0.0,)"
+    assert repr(connection.execute("SELECT log_loss(score, label) FROM rows").fetchall()) == "[(0.0,)]"
 
 
 TOLD = [(1, "2026-03-01"), (0, "2026-03-02"), (None, "2026-03-03"), (1, "2026-03-03"), (0, "2026-03-01")]
@@ -269,6 +269,13 @@ def test_a_label_that_was_told_before_its_score_is_none(
     truth = [None if label is None or told < "2026-03-02" else python(label) for label, told in TOLD]
     found = [one for (one,) in connection.execute(sql).fetchall()]
     assert found == truth and all(one is None or type(one) is python for one in found)
+
+
+def test_an_instant_is_of_its_day(connection: duckdb.DuckDBPyConnection) -> None:
+    """A label of the day on which its score was made is told in time, at whatever hour either was."""
+    day, nine = "DATE '2026-03-02'", "TIMESTAMP '2026-03-02 09:00'"
+    terms = ", ".join(f"label_told(1, {told}, {scored})" for told in (day, nine) for scored in (day, nine))
+    assert connection.execute(f"SELECT {terms}").fetchall() == [(1, 1, 1, 1)]
 
 
 @pytest.mark.parametrize(("told", "scored"), [("NULL", "DATE '2026-03-02'"), ("DATE '2026-03-02'", "NULL")])

@@ -21,7 +21,7 @@ CREATE MACRO label_01(label) AS
 -- no outcome. Count those apart: told_on < scored_on.
 CREATE MACRO label_told(label, told_on, scored_on) AS
     CASE
-        WHEN told_on >= scored_on THEN label
+        WHEN CAST(told_on AS DATE) >= CAST(scored_on AS DATE) THEN label
         WHEN label IS NOT NULL AND (told_on IS NULL OR scored_on IS NULL) AND CAST(concat(
             'a label of a score of ', coalesce(CAST(scored_on AS VARCHAR), 'NULL'), ' was told on ',
             coalesce(CAST(told_on AS VARCHAR), 'NULL'), '; allowed: days'

@@ -121,14 +121,14 @@ def _read_totals(
     return rows, int(lower), int(upper)
 
 
-def warm_proof() -> float:
-    """Compile what sums key hashes of many rows, and keep it; gives the seconds that this took."""
-    from nightscore.store import sum_key_hashes
+def warm_proof() -> tuple[float, str]:
+    """Compile what sums key hashes of many rows: the seconds that this took, and what folder keeps it."""
+    from nightscore.store import kept_in, sum_key_hashes
 
     started = time.monotonic()
     numbers = [pa.array([1], kind) for kind in (pa.int64(), pa.uint64())]
     sum_key_hashes(pa.RecordBatch.from_arrays([*numbers, pa.array(["a"])], ["i", "u", "t"]))
-    return time.monotonic() - started
+    return time.monotonic() - started, kept_in()
 
 
 def combine_key_hashes(*hashes: str) -> str:

@@ -36,6 +36,11 @@ def has_hashed_types(schema: pa.Schema) -> bool:
     return all(pa.types.is_integer(kind) or pa.types.is_string(kind) for kind in schema.types)
 
 
+def kept_in() -> str:
+    """The folder in which the compiled code is kept; empty where Numba finds none that it may write to."""
+    return str(getattr(_sums._cache, "cache_path", None) or "")
+
+
 def sum_key_hashes(keys: pa.RecordBatch) -> tuple[int, int]:
     """The sums of the lower and of the upper 64 bits of the keys' hashes, modulo 2**64.
 
