@@ -28,9 +28,7 @@ ROAD = """
     -- What households with a taste like its own buy, and it has never bought.
     SELECT household_id, product_id
     FROM retrieval
-)
-SELECT
-    candidates.household_id,"""
+"""
 
 
 def add_retrieval(workspace: Path) -> Path:
@@ -47,9 +45,9 @@ def take_candidates_from_it(workspace: Path) -> None:
     job = yaml.safe_load(spec.read_text())
     job["inputs"]["retrieval"] = {"table": JOB}
     spec.write_text(yaml.safe_dump(job, sort_keys=False))
-    before, end, after = sql.read_text().partition("\n)\nSELECT\n    candidates.household_id,")
+    before, end, after = sql.read_text().partition("),\nranked AS (")  # behind the last road
     assert end
-    sql.write_text(before + ROAD + after)
+    sql.write_text(before.rstrip() + ROAD + end + after)
 
 
 @pytest.fixture
