@@ -3,8 +3,8 @@
 LightGBM, of one score and of five classes, XGBoost, and CatBoost, whose trees are oblivious, over 40 float
 columns (seeded), exported to ONNX once. Every contender scores the same Arrow chunk of 16,384 rows, a matrix
 assembled where it takes one, in turns; time is that of the thread on its core, for the machine may be busy.
-Printed are medians of the rounds' own ratios. lleaves, Treelite, TL2cgen (which needs gcc) and CatBoost take
-part where they can be imported: none of them is in requirements.
+Printed are medians of the rounds' own ratios. Treelite, TL2cgen (which needs gcc) and CatBoost take part
+where they can be imported: none of them is in requirements. (lleaves 1.3 does not run with our llvmlite.)
 
     python benchmarks/trees_peers.py                        all models
     python benchmarks/trees_peers.py --models lightgbm-300x31 --rounds 21
@@ -43,10 +43,10 @@ WORK = Path(__file__).parent / "work" / "trees_peers"
 COLUMNS = [f"f{i}" for i in range(40)]
 TRAINED, ROWS = 20_000, 16_384
 MODELS = ("lightgbm-300x31", "lightgbm-500x63", "lightgbm-5classes", "xgboost-200x6", "catboost-500x6")
-PEERS = ("onnx", "library", "lleaves", "treelite", "tl2cgen")
+PEERS = ("onnx", "library", "treelite", "tl2cgen")
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".json", "catboost": ".cbm"}
 SHAPE = [("X", FloatTensorType([None, len(COLUMNS)]))]
-LIBRARIES = ("numba", "onnxruntime", "lightgbm", "xgboost-cpu", "catboost", "lleaves", "treelite", "tl2cgen")
+LIBRARIES = ("numba", "onnxruntime", "lightgbm", "xgboost-cpu", "catboost", "treelite", "tl2cgen")
 Array = npt.NDArray[Any]
 Contender = Callable[[pa.RecordBatch], Array]
 
@@ -107,10 +107,6 @@ def _others(name: str, file: Path, peers: list[str]) -> Iterator[tuple[str, Cont
     elif name.startswith("lightgbm"):
         booster = lgb.Booster(model_file=file)
         yield "library", lambda chunk: booster.predict(_matrix(chunk), num_threads=1)
-        if "lleaves" in peers and _imported("lleaves"):
-            compiled = importlib.import_module("lleaves").Model(model_file=str(file))
-            compiled.compile(cache=file.with_suffix(".lleaves"))
-            yield "lleaves", lambda chunk: compiled.predict(_matrix(chunk), n_jobs=1)
         # Its thresholds are float64, and so must be the rows.
         yield from _treelite(file, "load_lightgbm_model", np.float64, peers)
     else:
@@ -130,7 +126,7 @@ def _treelite(file: Path, loader: str, kind: Any, peers: list[str]) -> Iterator[
         if not library.exists():
             tl2cgen.export_lib(forest, "gcc", str(library), params={"parallel_comp": 32})
         run = tl2cgen.Predictor(str(library), nthread=1).predict
-        yield "tl2cgen", lambda chunk: run(tl2cgen.DMatrix(_matrix(chunk), dtype=kind.__name__))
+        yield "tl2cgen", lambda chunk: run(tl2cgen.DMatrix(_matrix(chunk).astype(kind)))
 
 
 def _matrix(chunk: pa.RecordBatch) -> Array:

@@ -1,4 +1,4 @@
-"""The tree kernel, compiled by Numba at its first use: the only module that imports it.
+"""The tree kernel, compiled by Numba at its first use: with `lookups` the only module that imports it.
 
 The compiled code is kept on disk (`NUMBA_CACHE_DIR`, else beside this file, else in the user's cache folder)
 and knows no model: what it runs on comes as arrays. It takes no interpreter lock and keeps nothing between
@@ -63,7 +63,7 @@ def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no
         first = block * BLOCK
         x = values[first : first + BLOCK]
         rows = x.shape[0]
-        whole = _search(x, heap, below) if heap.shape[0] and lookups.in_registers() else 0
+        whole = _search(x, heap, below) if heap.shape[0] and lookups.in_registers() else 0  # type: ignore[call-arg]
         for r in range(whole, rows):
             below[r] = 0
         for level in range(levels):
@@ -84,7 +84,7 @@ def _search(values, heap, below):  # type: ignore[no-untyped-def]
     """The number of cuts below each value, of as many rows as there are whole vectors of: how many."""
     whole = values.shape[0] - values.shape[0] % lookups.ROWS
     for r in range(0, whole, lookups.ROWS):
-        lookups.search(values[r:].ctypes.data, heap.ctypes.data, below[r:].ctypes.data)
+        lookups.search(values[r:].ctypes.data, heap.ctypes.data, below[r:].ctypes.data)  # type: ignore[call-arg]
     return whole
 
 
@@ -171,7 +171,7 @@ def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
 @numba_compiled
 def _add_chosen(total, values, leaves, numbers, how):  # type: ignore[no-untyped-def]
     """The same for numbers of a byte, which need no walk through memory where the tree fits registers."""
-    if lookups.in_registers() and values.itemsize == SINGLE and how < MIN:
+    if lookups.in_registers() and values.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
         _add_from_registers(total, values, leaves, numbers)
     else:
         _add(total, values, numbers, how)
@@ -183,13 +183,13 @@ def _add_from_registers(total, values, leaves, numbers):  # type: ignore[no-unty
     to, table, chosen = total.ctypes.data, values.ctypes.data, numbers.ctypes.data
     for r in range(0, total.shape[0], lookups.ROWS):
         if leaves <= 32:
-            lookups.add_looked_up(to + SINGLE * r, table, 32, chosen + r)
+            lookups.add_looked_up(to + SINGLE * r, table, 32, chosen + r)  # type: ignore[call-arg]
         elif leaves <= 64:
-            lookups.add_looked_up(to + SINGLE * r, table, 64, chosen + r)
+            lookups.add_looked_up(to + SINGLE * r, table, 64, chosen + r)  # type: ignore[call-arg]
         elif leaves <= 128:
-            lookups.add_looked_up(to + SINGLE * r, table, 128, chosen + r)
+            lookups.add_looked_up(to + SINGLE * r, table, 128, chosen + r)  # type: ignore[call-arg]
         else:
-            lookups.add_looked_up(to + SINGLE * r, table, 256, chosen + r)
+            lookups.add_looked_up(to + SINGLE * r, table, 256, chosen + r)  # type: ignore[call-arg]
 
 
 @numba_compiled
