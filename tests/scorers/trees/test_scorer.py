@@ -286,6 +286,30 @@ def test_where_nothing_can_be_kept_it_compiles_all_the_same(tmp_path: Path) -> N
     assert done.stdout.strip() == "1", done.stderr
 
 
+def test_a_processor_without_avx512_gives_the_same_bits(tmp_path: Path) -> None:
+    """Compiled for the plainest x86-64, and for this processor: leaves of each size of table, and gaps."""
+    for leaves in (6, 60, 120, 250):
+        model = regressor(grown(np.random.default_rng(leaves), leaves, trees=3))
+        (tmp_path / f"{leaves}.onnx").write_bytes(file(model, COLUMNS).data)
+    code = (
+        "import sys; import numpy as np, pyarrow as pa; from pathlib import Path;"
+        "from nightscore.scorers.contract import Options; from nightscore.scorers.trees import open_trees;"
+        "from nightscore.scorers.files.model_file import read_model;"
+        "x = np.random.default_rng(0).normal(size=(5, 1003)).astype(np.float32); x[2, ::5] = np.nan;"
+        "rows = pa.record_batch(dict(zip('abcde', x)));"
+        "opened = [open_trees(read_model(Path(m), m), Options({'score': 'y'})) for m in sys.argv[1:]];"
+        "print([one.score(rows)['score'].to_numpy().tobytes().hex() for one in opened])"
+    )
+    command = [sys.executable, "-c", code, *map(str, sorted(tmp_path.glob("*.onnx")))]
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    given = [
+        subprocess.run(command, env=os.environ | more, capture_output=True, text=True, check=True).stdout
+        for more in (plain, {})
+    ]
+    assert given[0] == given[1]
+    assert len(given[0]) > 4 * 1003 * 8
+
+
 def test_an_empty_chunk() -> None:
     """An empty chunk has no rows to score, and no rows come out."""
     model = exported("lightgbm binary")

@@ -17,6 +17,7 @@ CUTS = 253  # of one column: bins 1 to 254 are numbers
 STRIDE = CUTS - 1  # between columns: a cut stands in two, so that each has the one before it at its side
 NAN_BINS = (255, 0)  # where NaN makes a condition false, true
 COLUMNS = 65_536
+HEAP = 256  # cuts of which the kernel finds the place in registers, and one more
 
 LEQ, LT, GTE, GT, EQ, NEQ = range(len(BRANCH_MODES))
 Bools = npt.NDArray[np.bool_]
@@ -26,12 +27,14 @@ Bools = npt.NDArray[np.bool_]
 class Bins:
     """How one feature is put into bins.
 
-    `cuts` are sorted, and filled up with infinity to 2**levels - 1. `columns` is [columns, 3]: the number of
-    the column, of its first cut, and the bin of NaN.
+    `cuts` are sorted, and filled up with infinity to 2**levels - 1. `heap` has the same, HEAP of them, in the
+    order of a heap from 1 on; none where they are more, or float64. `columns` is [columns, 3]: the number
+    of the column, of its first cut, and the bin of NaN.
     """
 
     feature: int
     cuts: Floats
+    heap: Floats
     levels: int
     columns: Ints
 
@@ -146,4 +149,21 @@ def _bins(feature: int, cuts: Floats, keys: Ints, columns: int) -> Bins:
     filled = np.full(2**levels - 1, np.inf, cuts.dtype)
     filled[: len(cuts)] = cuts
     described = [(columns + i, key // 2 * STRIDE, NAN_BINS[key % 2]) for i, key in enumerate(keys.tolist())]
-    return Bins(feature, filled, levels, np.array(described, np.int64))
+    return Bins(feature, filled, _heap(cuts), levels, np.array(described, np.int64))
+
+
+def _heap(cuts: Floats) -> Floats:
+    if len(cuts) >= HEAP or cuts.dtype != np.float32:
+        return cuts[:0]
+    filled = np.full(HEAP, np.inf, cuts.dtype)
+    filled[1 : len(cuts) + 1] = cuts
+    return filled[_HEAP_ORDER]
+
+
+def _heap_order() -> Ints:
+    """For each place in the heap, that of the cut among the sorted ones, which start at 1."""
+    levels = [HEAP >> depth for depth in range(1, HEAP.bit_length())]
+    return np.concatenate([np.zeros(1, np.int64), *(np.arange(half, HEAP, 2 * half) for half in levels)])
+
+
+_HEAP_ORDER = _heap_order()

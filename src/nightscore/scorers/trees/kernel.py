@@ -1,4 +1,4 @@
-"""The tree kernel, compiled by Numba at its first use: the only module that imports it.
+"""The tree kernel, compiled by Numba at its first use: with `lookups` the only module that imports it.
 
 The compiled code is kept on disk (`NUMBA_CACHE_DIR`, else beside this file, else in the user's cache folder)
 and knows no model: what it runs on comes as arrays. It takes no interpreter lock and keeps nothing between
@@ -14,10 +14,12 @@ from numba import types
 from numba.extending import intrinsic
 
 from nightscore.scorers.compiled import numba_compiled
+from nightscore.scorers.trees import lookups
 from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
 MIN, MAX = 2, 3  # numbers in `forest.AGGREGATES`
+SINGLE = 4  # bytes of a float32
 
 
 @intrinsic
@@ -50,10 +52,10 @@ def _choose_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any
 
 
 @numba_compiled
-def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyped-def]
-    """Bins [blocks, columns, BLOCK] of one feature: values [rows], and its `cuts`, `levels` and `columns`.
+def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Bins [blocks, columns, BLOCK] of one feature: values [rows], and the rest is `Bins`.
 
-    A binary search without branches, level by level over a block of rows.
+    A binary search without branches: with the cuts in registers, else level by level over a block of rows.
     """
     below = np.empty(BLOCK, np.uint32)
     one = np.uint32(1)
@@ -61,11 +63,12 @@ def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyp
         first = block * BLOCK
         x = values[first : first + BLOCK]
         rows = x.shape[0]
-        for r in range(rows):
+        whole = _search(x, heap, below) if heap.shape[0] and lookups.in_registers() else 0  # type: ignore[call-arg]
+        for r in range(whole, rows):
             below[r] = 0
         for level in range(levels):
             step = one << np.uint32(levels - 1 - level)
-            for r in range(rows):
+            for r in range(whole, rows):
                 further = below[r] + step
                 below[r] = further if x[r] > cuts[np.uint32(further - one)] else below[r]
         for c in range(columns.shape[0]):
@@ -74,6 +77,15 @@ def put_into_bins(values, cuts, levels, columns, bins):  # type: ignore[no-untyp
             for r in range(rows):
                 place = min(max(np.int32(below[r]) - np.int32(start), np.int32(0)), np.int32(253)) + 1
                 column[r] = nan if x[r] != x[r] else np.uint8(place)
+
+
+@numba_compiled
+def _search(values, heap, below):  # type: ignore[no-untyped-def]
+    """The number of cuts below each value, of as many rows as there are whole vectors of: how many."""
+    whole = values.shape[0] - values.shape[0] % lookups.ROWS
+    for r in range(0, whole, lookups.ROWS):
+        lookups.search(values[r:].ctypes.data, heap.ctypes.data, below[r:].ctypes.data)  # type: ignore[call-arg]
+    return whole
 
 
 @numba_compiled
@@ -98,7 +110,7 @@ def add_up(bins, choices, steps, trees, sums, leaves, how, slots, scores):  # ty
                 if trees[t, 4]:
                     _add(total[sums[s, 0], :here], values, at, how)
                 else:
-                    _add(total[sums[s, 0], :here], values, slots[CONSTANTS:], how)
+                    _add_chosen(total[sums[s, 0], :here], values, sums[s, 2], slots[CONSTANTS:], how)
         scores[:, block * BLOCK : block * BLOCK + here] = total[:, :here]
 
 
@@ -154,6 +166,30 @@ def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
     else:
         for r in range(total.shape[0]):
             total[r] += values[np.uint64(numbers[r])]
+
+
+@numba_compiled
+def _add_chosen(total, values, leaves, numbers, how):  # type: ignore[no-untyped-def]
+    """The same for numbers of a byte, which need no walk through memory where the tree fits registers."""
+    if lookups.in_registers() and values.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
+        _add_from_registers(total, values, leaves, numbers)
+    else:
+        _add(total, values, numbers, how)
+
+
+@numba_compiled
+def _add_from_registers(total, values, leaves, numbers):  # type: ignore[no-untyped-def]
+    """The same for whole vectors: rows beyond the last have numbers of leaves, too, and sums of no use."""
+    to, table, chosen = total.ctypes.data, values.ctypes.data, numbers.ctypes.data
+    for r in range(0, total.shape[0], lookups.ROWS):
+        if leaves <= 32:
+            lookups.add_looked_up(to + SINGLE * r, table, 32, chosen + r)  # type: ignore[call-arg]
+        elif leaves <= 64:
+            lookups.add_looked_up(to + SINGLE * r, table, 64, chosen + r)  # type: ignore[call-arg]
+        elif leaves <= 128:
+            lookups.add_looked_up(to + SINGLE * r, table, 128, chosen + r)  # type: ignore[call-arg]
+        else:
+            lookups.add_looked_up(to + SINGLE * r, table, 256, chosen + r)  # type: ignore[call-arg]
 
 
 @numba_compiled

@@ -43,7 +43,7 @@ class Sums:
         bins = _aligned(blocks * layout.columns * BLOCK).reshape(blocks, layout.columns, BLOCK)
         for feature in layout.bins:
             values = _read_only(column(feature.feature))
-            kernel.put_into_bins(values, feature.cuts, feature.levels, feature.columns, bins)
+            kernel.put_into_bins(values, feature.cuts, feature.heap, feature.levels, feature.columns, bins)
         slots = _aligned(CONSTANTS + layout.slots * BLOCK)
         sums = np.empty((self.forest.targets, rows), self.forest.dtype)
         kernel.add_up(

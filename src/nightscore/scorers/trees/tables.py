@@ -31,7 +31,8 @@ class Tables:
         row of a step or ~(number of a leaf).
     trees: int64 [trees, 5]: first and last of `choices`, or -1 and a side to start at; first and last of
         `sums`; 1 if rows walk.
-    sums: int64 [n, 2]: a target, and where in `leaves` a tree's values for it start.
+    sums: int64 [n, 3]: a target, and where in `leaves` a tree's values for it start, and how many.
+    leaves: LEAVES more than there are, so that a table of as many can be read from each start.
     slots: the most that a tree needs; one holds the numbers of leaves for a block of rows.
     always, ever: [targets], whether every row, whether any row gets a weight for a target.
     """
@@ -61,7 +62,7 @@ class _Builder:
         self.choices: list[tuple[int, ...]] = []
         self.steps: list[tuple[int, ...]] = []
         self.trees: list[tuple[int, ...]] = []
-        self.sums: list[tuple[int, int]] = []
+        self.sums: list[tuple[int, int, int]] = []
         self.leaves: list[Floats] = []
         self.always, self.ever = np.zeros((2, forest.targets), bool)
         self.slots = 1
@@ -169,7 +170,7 @@ class _Builder:
         self.ever |= counts > 0
         self.always |= counts == len(leaves)
         for (_, target), values in sorted(columns.items(), key=lambda item: item[0]):
-            self.sums.append((target, self._filled))
+            self.sums.append((target, self._filled, len(values)))
             self.leaves.append(values)
             self._filled += len(values)
 
@@ -195,8 +196,8 @@ def tables(forest: Forest) -> Tables:
         choices=np.array(builder.choices, np.uint32).reshape(-1, 5),
         steps=np.array(builder.steps, np.int32).reshape(-1, 4),
         trees=np.array(builder.trees, np.int64).reshape(-1, 5),
-        sums=np.array(builder.sums, np.int64).reshape(-1, 2),
-        leaves=np.concatenate([*builder.leaves, np.zeros(0)]).astype(forest.dtype),
+        sums=np.array(builder.sums, np.int64).reshape(-1, 3),
+        leaves=np.concatenate([*builder.leaves, np.zeros(LEAVES)]).astype(forest.dtype),
         slots=builder.slots,
         always=builder.always,
         ever=builder.ever,
