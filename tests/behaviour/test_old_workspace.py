@@ -6,7 +6,6 @@ commands printed (`tests/data/old_workspace/make.py` made both, run by that comm
 """
 
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from deltalake import DeltaTable
 from nightscore import Broken, Receipt, Restate, load, query, run
 from nightscore.cli.main import call
 from tests.behaviour.world import copy
+from tests.support.archives import unpack
 
 pytestmark = pytest.mark.keeps_times
 HERE = Path(__file__).parents[1] / "data/old_workspace"
@@ -38,10 +38,7 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace as it was, every time of change with it."""
-    folder = tmp_path_factory.mktemp("old")
-    with tarfile.open(HERE / "old_workspace.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "w"
+    return unpack(HERE / "old_workspace.tar.xz", tmp_path_factory.mktemp("old")) / "w"
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import contextlib
 import io
 import json
 import os
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from deltalake import DeltaTable
 from nightscore import Restate, load, run
 from nightscore.cli.main import call
 from tests.behaviour.world import copy
+from tests.support.archives import unpack
 
 pytestmark = pytest.mark.keeps_times
 made_on_disk = pytest.mark.disk_only(reason="what was said of a whole recheck on disk is looked at")
@@ -55,10 +55,7 @@ MOVED = ("nans", "texts", "filled", "others", "chain", "structs", "cents")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace `w` as it was, every time of change with it. Not to be written to."""
-    folder = tmp_path_factory.mktemp("touched")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    return unpack(ARCHIVE, tmp_path_factory.mktemp("touched"))
 
 
 @pytest.fixture
