@@ -1,7 +1,7 @@
 """Where the features' SQL of the retail job spends its time: DuckDB's own profile, operator by operator.
 
-    python benchmarks/features.py                   jobs/retail/recommendations/candidates.sql
     python benchmarks/features.py                  jobs/retail/recommendations/candidates.sql
+    python benchmarks/features.py --beside old.sql in turns with another text, which has to give the same rows
 
 Times are of all threads together. Both run in one DuckDB over the same files, as the job's inputs say them.
 """

@@ -16,28 +16,14 @@ from nightscore.common.workspace import Workspace
 from nightscore.review.verify import verify_days
 from tests.behaviour.conftest import Build
 from tests.behaviour.test_images import DIGITS, REJECT, TOP, png, truth
+from tests.behaviour.test_images import JOB as OF_BYTES
 from tests.behaviour.world import DAY
 
 ROWS = 60
-JOB = """\
-job: mini
-about: The digit that each scan shows
-owner: tests
-inputs:
-  pages: {path: data/lake/pages, partition: day}
-  scans: {path: data/lake/scans, format: image}
-features: features.sql
-key: [id]
-keep: [path]
-model:
-  kind: image
-  path: data/models/digits.onnx
-  columns: [scan]
-  image: {colour: grey}
-  outputs: {probabilities: "probabilities[*]"}
-decide:
-  mini_top: top.sql
-"""
+JOB = OF_BYTES.replace(
+    "  scans: {path: data/lake/scans, partition: day}\n",
+    "  pages: {path: data/lake/pages, partition: day}\n  scans: {path: data/lake/scans, format: image}\n",
+).replace("key: [id]\n", "key: [id]\nkeep: [path]\n")
 FEATURES = "SELECT id, path, content AS scan FROM pages LEFT JOIN scans ON file = path\n"
 BY_DAY = JOB.replace("data/lake/scans, ", "data/lake/scans, partition: day, ")
 STREAMED = """\

@@ -1,8 +1,13 @@
 """Which output of a model becomes which column, and which columns a model's matrix has."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import pyarrow as pa
 
 from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ModelError
@@ -59,6 +64,24 @@ def check_index(model: str, output: OutputColumn, holds: str, width: int | None)
         )
     if width is not None and (output.index or 0) >= width:
         raise ModelError(f"{place}; index {output.index} is not among 0 to {width - 1}", "outputs")
+
+
+def column_of(scores: npt.NDArray[Any], output: OutputColumn, kind: pa.DataType) -> pa.Array:
+    """An output column of a type, from a model's output: [rows], or [numbers of a row, rows]."""
+    if output.whole:
+        flat = pa.array(scores.T.reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, scores.shape[0]).cast(kind)
+    return pa.array(scores if scores.ndim == 1 else scores[output.index or 0], type=kind)
+
+
+def columns_in_metadata(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The names of a matrix's columns that a model brings; None where there is no list of names."""
+    try:
+        names = json.loads(metadata.get("columns") or "null")
+    except json.JSONDecodeError:
+        return None
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if listed else None
 
 
 def matrix_columns(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.start.samples import DAYS, HISTORY, parquet, partition
+from nightscore.start.samples import cut_in_days, parquet, partition
 
 MESSAGES = Path(__file__).parent / "templates/messages.parquet"
 KNOWN = 1_002  # messages of which the language is known, for training
@@ -28,7 +28,6 @@ def messages_files() -> dict[str, bytes]:
     texts = [*found["text"].to_pylist()[:-1], None]
     messages = pa.table({"message_id": ids, "text": pa.array(texts, pa.string())})
     languages = pa.table({"message_id": ids, "language": found["language"]})
-    days = {HISTORY: messages[:KNOWN]}
-    days |= {day: messages.slice(KNOWN + i * MESSAGES_A_DAY, MESSAGES_A_DAY) for i, day in enumerate(DAYS)}
+    days = cut_in_days(messages, KNOWN, MESSAGES_A_DAY)
     lake = {partition("messages", day): parquet(rows) for day, rows in days.items()}
     return lake | {"data/lake/languages.parquet": parquet(languages[:KNOWN])}

@@ -17,6 +17,12 @@ SHOPPERS, PRODUCTS = 200, 25
 SHOPPING_DAYS = 10  # the last of them the last of DAYS
 
 
+def cut_in_days(rows: pa.Table, known: int, a_day: int) -> dict[str, pa.Table]:
+    """Rows in their order as those of HISTORY, so many, and then so many of each of DAYS."""
+    days = {day: rows.slice(known + i * a_day, a_day) for i, day in enumerate(DAYS)}
+    return {HISTORY: rows[:known], **days}
+
+
 def customers(day: str, rows: int = 1_000) -> pa.Table:
     """The customers as they stand on a day, one a row.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nightscore.start.samples import DAYS, HISTORY, parquet, partition
+from nightscore.start.samples import cut_in_days, parquet, partition
 
 DIGITS = Path(__file__).parent / "templates/digits.parquet"
 EDGE = 8  # pixels of an image, in height and width
@@ -32,8 +32,7 @@ def scans_files() -> dict[str, bytes]:
     images[-1] = images[-1][: len(images[-1]) // 2]
     scans = pa.table({"scan_id": ids, "scan": pa.array(images, pa.binary())})
     digits = pa.table({"scan_id": ids, "digit": found["digit"]})
-    days = {HISTORY: scans[:KNOWN]}
-    days |= {day: scans.slice(KNOWN + i * SCANS_A_DAY, SCANS_A_DAY) for i, day in enumerate(DAYS)}
+    days = cut_in_days(scans, KNOWN, SCANS_A_DAY)
     lake = {partition("scans", day): parquet(rows) for day, rows in days.items()}
     return lake | {"data/lake/digits.parquet": parquet(digits[:KNOWN])}
 

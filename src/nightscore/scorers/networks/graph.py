@@ -7,7 +7,6 @@ chances of two classes from one (scikit-learn's). Any other graph is refused, an
 What of a graph an output does not come from, such as the label beside the chances, is not looked at.
 """
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.networks import network
 from nightscore.scorers.networks.network import MOST_BYTES, MOST_STEPS, NotNetwork
 from nightscore.scorers.networks.operators import STANDARD, Array, Network, Source, made_by
+from nightscore.scorers.outputs import columns_in_metadata
 
 OLDEST = 9  # opset: before it, constants were spread over rows by attributes
 MOST_FILE_BYTES = 2 * MOST_BYTES  # a larger file is not parsed to find out
@@ -47,7 +47,10 @@ def read_network_graph(model: ModelFile, output: str) -> NetworkGraph:
     except Exception as error:  # protobuf's errors have no base class that it documents
         raise NotNetwork(f"{model.name}: not an ONNX model: {what_it_is(model.data) or error}") from error
     try:
-        return NetworkGraph(_Reader(proto).read(output), _columns(proto))
+        return NetworkGraph(
+            _Reader(proto).read(output),
+            columns_in_metadata({one.key: one.value for one in proto.metadata_props}),
+        )
     except NotNetwork as error:
         raise NotNetwork(
             f"{model.name}: not for the kind networks: {error}; the kind onnx runs it"
@@ -129,14 +132,3 @@ def _array(tensor: onnx.TensorProto) -> Array:
     if tensor.data_location == TensorProto.EXTERNAL:
         raise NotNetwork(f"{tensor.name!r} lies outside of the model file")
     return numpy_helper.to_array(tensor)
-
-
-def _columns(proto: onnx.ModelProto) -> tuple[str, ...] | None:
-    """The list in the metadata, if it is one of names."""
-    texts = {entry.key: entry.value for entry in proto.metadata_props}
-    try:
-        names = json.loads(texts.get("columns", "null"))
-    except json.JSONDecodeError:
-        return None
-    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return tuple(names) if listed else None

@@ -18,7 +18,7 @@ from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.networks.network import NotNetwork, packed
-from nightscore.scorers.outputs import OutputColumn, check_index, matrix_columns, parse_outputs
+from nightscore.scorers.outputs import OutputColumn, check_index, column_of, matrix_columns, parse_outputs
 
 if TYPE_CHECKING:
     from nightscore.scorers.networks.operators import Source
@@ -69,7 +69,7 @@ class NetworksScorer:
     def score(self, chunk: pa.RecordBatch) -> pa.RecordBatch:
         """Predictions for a chunk."""
         scores = self._kernel([_numbers(chunk, source) for source in self._sources], chunk.num_rows)
-        arrays = [_column(scores, output, self._type(output)) for output in self._outputs]
+        arrays = [column_of(scores, output, self._type(output)) for output in self._outputs]
         return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
 
     def _type(self, output: OutputColumn) -> pa.DataType:
@@ -99,10 +99,3 @@ def _numbers(chunk: pa.RecordBatch, source: "Source") -> Array:
     """A column as the network computes with it, float32 [rows], one after the other in memory."""
     values = as_numpy(chunk.column(source.column), str(source.column))
     return np.ascontiguousarray(values.astype(source.dtype, copy=False), np.float32)
-
-
-def _column(scores: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
-    if output.whole:
-        flat = pa.array(scores.T.reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, scores.shape[0]).cast(kind)
-    return pa.array(scores[output.index or 0], type=kind)

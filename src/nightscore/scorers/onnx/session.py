@@ -19,7 +19,13 @@ from nightscore.scorers.files.model_file import ModelFile
 from nightscore.scorers.onnx import runtime
 from nightscore.scorers.onnx.chance import refuse_chance
 from nightscore.scorers.onnx.declared import Shape, declared_shapes
-from nightscore.scorers.outputs import OutputColumn, check_index, parse_outputs, refuse_other_columns
+from nightscore.scorers.outputs import (
+    OutputColumn,
+    check_index,
+    columns_in_metadata,
+    parse_outputs,
+    refuse_other_columns,
+)
 from nightscore.scorers.running import stop_calls
 
 ARROW_TYPES = {
@@ -96,11 +102,8 @@ class Session:
 
     def columns(self) -> list[str] | None:
         """The names of columns in the model's metadata; None where there is no list of them."""
-        try:
-            names = json.loads(self.metadata.get("columns") or "null")
-        except json.JSONDecodeError:
-            return None
-        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        names = columns_in_metadata(self.metadata)
+        return None if names is None else list(names)
 
     def one_column(self, options: Options, needs: str, option: str = "") -> str:
         """The one column that a model takes, by the job or by its metadata.

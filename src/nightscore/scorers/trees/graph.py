@@ -5,7 +5,6 @@ number added, subtracted, multiplied or divided by. LightGBM's, XGBoost's and sc
 no more for most of their trees. Any other graph is refused, and the onnx kind serves it.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from nightscore.scorers.files.foreign import what_it_is
 from nightscore.scorers.files.model_file import ModelFile
+from nightscore.scorers.outputs import columns_in_metadata
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.forest import Floats, Forest, NotTrees, check, classifier, regressor
 from nightscore.scorers.trees.opset5 import newer
@@ -105,7 +105,8 @@ class _Reader:
         used = forest.features[forest.modes >= 0]
         if width is not None and len(used) and used.max() >= width:
             raise NotTrees(f"a condition on column {used.max()} of a matrix of {width}")
-        return TreeGraph(forest, matrix, self._results(ensemble, forest, after), self._columns())
+        texts = {entry.key: entry.value for entry in self._proto.metadata_props}
+        return TreeGraph(forest, matrix, self._results(ensemble, forest, after), columns_in_metadata(texts))
 
     def _split(self, ensemble: onnx.NodeProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
         """The nodes that lead to the ensemble, and those that come from it, in the order of the graph."""
@@ -157,16 +158,6 @@ class _Reader:
             return f"made by {node.op_type} of something else than the trees"
         step = _after(node, before, places[0], [self._constants[name] for name in others], width)
         return step if step is not None else f"made by {node.op_type}, which the kind trees does not run"
-
-    def _columns(self) -> tuple[str, ...] | None:
-        """The list in the metadata, if it is one of names."""
-        texts = {entry.key: entry.value for entry in self._proto.metadata_props}
-        try:
-            names = json.loads(texts.get("columns", "null"))
-        except json.JSONDecodeError:
-            return None
-        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        return tuple(names) if listed else None
 
 
 def _input(info: onnx.ValueInfoProto, alone: bool) -> tuple[FeatureSource, ...] | FeatureSource:

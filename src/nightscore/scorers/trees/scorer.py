@@ -17,7 +17,7 @@ from nightscore.scorers.arrays import as_numpy
 from nightscore.scorers.contract import Options, Signature
 from nightscore.scorers.errors import ModelError
 from nightscore.scorers.files.model_file import ModelFile
-from nightscore.scorers.outputs import OutputColumn, check_index, matrix_columns, parse_outputs
+from nightscore.scorers.outputs import OutputColumn, check_index, column_of, matrix_columns, parse_outputs
 from nightscore.scorers.trees.forest import NotTrees
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class TreesScorer:
         by_source = {
             source: self._values(source, numbers, scores) for source in {o.source for o in self._outputs}
         }
-        arrays = [_column(by_source[o.source], o, self._type(o)) for o in self._outputs]
+        arrays = [column_of(by_source[o.source], o, self._type(o)) for o in self._outputs]
         return pa.RecordBatch.from_arrays(arrays, schema=self._signature.outputs)
 
     def _sums(self, chunk: pa.RecordBatch) -> Array:
@@ -149,10 +149,3 @@ def _numbers(chunk: pa.RecordBatch, source: "FeatureSource") -> Array:
     for dtype in (source.dtype, *source.casts):
         values = values.astype(dtype, copy=False)
     return values
-
-
-def _column(values: Array, output: OutputColumn, kind: pa.DataType) -> pa.Array:
-    if output.whole:
-        flat = pa.array(values.T.reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[0]).cast(kind)
-    return pa.array(values if values.ndim == 1 else values[output.index or 0], type=kind)

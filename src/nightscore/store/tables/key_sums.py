@@ -107,11 +107,18 @@ def _there(column: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 @numba_compiled
-def _put_number(row, at, number):  # type: ignore[no-untyped-def]
-    """Write a whole number >= 0 in digits at a place of a row; the place behind it."""
+def _digits_of(number):  # type: ignore[no-untyped-def]
+    """How many digits a whole number >= 0 has."""
     digits, rest = 1, number // np.uint64(10)
     while rest:
         digits, rest = digits + 1, rest // np.uint64(10)
+    return digits
+
+
+@numba_compiled
+def _put_number(row, at, number):  # type: ignore[no-untyped-def]
+    """Write a whole number >= 0 in digits at a place of a row; the place behind it."""
+    digits = _digits_of(number)
     for place in range(at + digits - 1, at - 1, -1):
         tenth = number // np.uint64(10)
         row[place] = np.uint8(ZERO + number - tenth * np.uint64(10))
@@ -128,10 +135,7 @@ def _lay_out_numbers(rows, lengths, values, there):  # type: ignore[no-untyped-d
             below, size = values[i] < 0, np.uint64(values[i])
             if below:
                 size = np.uint64(0) - size
-            digits, rest = 1, size // np.uint64(10)
-            while rest:
-                digits, rest = digits + 1, rest // np.uint64(10)
-            at = _put_number(row, at, np.uint64(digits + below))
+            at = _put_number(row, at, np.uint64(_digits_of(size) + below))
             row[at] = COLON
             at += 1
             if below:
