@@ -48,7 +48,8 @@ class NetworksScorer:
         asked = {output.source for output in self._outputs}
         if len(asked) != 1:
             raise NotNetwork(
-                f"{model.name}: not for the kind networks: {len(asked)} of its outputs are asked for"
+                f"{model.name}: not for the kind networks: {len(asked)} of its outputs are asked for; "
+                "the kind onnx runs it"
             )
         graph = read_network_graph(model, asked.pop())
         network = graph.network
