@@ -21,7 +21,7 @@ from tests.support.workspace import DAYS, JOB, linear_model, make_workspace
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("metadata")]
 
-FIRST, SECOND = "mini.publish", "later.publish"  # the tasks of `chain`
+FIRST, SECOND = "mini.publish", "after_mini.publish"  # the tasks of `chain`
 WARNS = JOB + "  - {name: never so, severity: warn, sql: SELECT false}\n"
 LATER = """\
 job: later
@@ -72,7 +72,7 @@ def edges(asset: str) -> set[tuple[str, str]]:
 def test_the_graph_joins_lake_models_and_jobs(tmp_path: Path) -> None:
     """From the lake through one job's table into the next: the edges of the two job.yaml, no others."""
     root = chain(tmp_path)
-    known(root, "mini"), known(root, "later", "later")
+    known(root, "mini"), known(root, "after_mini", "later")
     made = {
         ("data/lake/rows", FIRST),
         (FIRST, "mini_scores"),
