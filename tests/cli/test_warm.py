@@ -34,10 +34,10 @@ def test_a_night_compiles_nothing_after_it(tmp_path: Path) -> None:
     [file] = root.glob("jobs/*/job.yaml")
     file.write_text(file.read_text().replace("model:\n", "model:\n  kind: trees\n", 1))
     said = nightscore(root, kept, "warm")
-    assert "the proof" in said.stdout and f"{job}, trees on cpu" in said.stdout and not said.returncode
+    assert f"{job}, trees on cpu" in said.stdout and not said.returncode
     assert f"kept in {kept}/" in said.stdout
     before = compiled(kept)
-    assert any("key_sums" in name for name in before) and any("kernel" in name for name in before)
+    assert any("kernel" in name for name in before)
     assert not nightscore(root, kept, "run", job, "--day", str(DAYS[-1])).returncode
     assert not nightscore(root, kept, "warm", job).returncode
     assert compiled(kept) == before

@@ -1,6 +1,7 @@
 """Sums of key hashes are hashlib's, for every type of key that is hashed by the compiled kernel."""
 
 import hashlib
+import platform
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nightscore.scorers import machine_code
 from nightscore.store import has_hashed_types, sum_key_hashes
+from nightscore.store.tables.key_sums import _compiled
 
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
@@ -60,6 +63,24 @@ def test_rows_of_several_layouts() -> None:
     """More rows than are laid out at once, the last of them alone."""
     keys = pa.RecordBatch.from_pydict({"a": pa.array(range(-9_000, 9_001)), "b": pa.array(["é"] * 18_001)})
     assert sum_key_hashes(keys) == by_hashlib(keys)
+
+
+@pytest.mark.parametrize("processor", [("x86-64", ""), ("core2", ""), ("x86-64-v3", "")])
+def test_the_same_sums_on_every_processor(
+    processor: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors of 512 bits, of 256 and of 128."""
+    if platform.machine() not in {"x86_64", "AMD64"}:
+        pytest.skip("other processors of this kind are not those of an x86")
+    keys = pa.RecordBatch.from_pydict(
+        {"a": pa.array([-(2**63), None, *range(98)]), "b": pa.array(["é" * i for i in range(100)])}
+    )
+    _compiled.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(machine_code, "this_processor", lambda: processor)
+        found = sum_key_hashes(keys)
+    _compiled.cache_clear()
+    assert found == by_hashlib(keys)
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,11 @@ def warm(job: Annotated[list[str], Parameter(help="Jobs; default: all.", negativ
     folder; it holds for this processor and these versions. A way that this machine has not is named.
     """
     from nightscore.job import load, load_all
-    from nightscore.pipeline import warm_job, warm_proof
+    from nightscore.pipeline import warm_job
+    from nightscore.scorers import kept_in
 
     workspace = open_chosen_workspace()
     readable, broken = ([load(name, workspace) for name in job], []) if job else load_all(workspace)
-    seconds, folder = warm_proof()
-    say(f"{'the proof':<56} {seconds:6.1f} s")
     for one in readable:
         try:
             for way in warm_job(one):
@@ -111,10 +110,11 @@ def warm(job: Annotated[list[str], Parameter(help="Jobs; default: all.", negativ
                 say(f"{f'{one.name}, {way.variant}':<56} {end}")
         except Broken as error:
             broken.append(error)
-    if folder:
-        say(f"kept in {folder}")
-    else:
-        broken.append(Broken("nothing is kept: set NUMBA_CACHE_DIR to a folder that can be written"))
+    for folder in kept_in():
+        if folder:
+            say(f"kept in {folder}")
+        else:
+            broken.append(Broken("nothing is kept: set NUMBA_CACHE_DIR to a folder that can be written"))
     for mistake in broken:
         print_error("broken", mistake)
     return Broken.exit_code if broken else 0

@@ -61,7 +61,6 @@ from .publish.ownership import refuse_former_names as refuse_former_names
 from .publish.reconcile import combine_key_hashes as combine_key_hashes
 from .publish.reconcile import key_hash_select as key_hash_select
 from .publish.reconcile import key_hash_text as key_hash_text
-from .publish.reconcile import warm_proof as warm_proof
 from .publish.repair import Repaired as Repaired
 from .publish.repair import repair_table as repair_table
 from .read import inputs as inputs

@@ -1,7 +1,8 @@
+from . import machine_code as machine_code
 from .arrays import SCORER_BATCH_ROWS as SCORER_BATCH_ROWS
 from .arrays import as_numpy as as_numpy
 from .arrays import matrix as matrix
-from .compiled import numba_compiled as numba_compiled
+from .compiled import kept_in as kept_in
 from .contract import Options as Options
 from .contract import Scorer as Scorer
 from .contract import Signature as Signature

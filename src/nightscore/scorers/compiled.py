@@ -9,6 +9,8 @@ from typing import Any
 
 from numba import njit
 
+_compiled: list[Any] = []  # the functions
+
 
 class _Forgiving:
     """What Numba keeps of a function on disk, or as good as nothing where it can't be read."""
@@ -30,6 +32,16 @@ class _Forgiving:
 
 def numba_compiled(function: Callable[..., Any]) -> Any:
     """The function, compiled when it is first called, and kept on disk where there is a place for it."""
+    _compiled.append(_kept(function))
+    return _compiled[-1]
+
+
+def kept_in() -> list[str]:
+    """The folders in which the functions that were loaded are kept; "" for those that are kept nowhere."""
+    return sorted({getattr(function._cache, "cache_path", None) or "" for function in _compiled})
+
+
+def _kept(function: Callable[..., Any]) -> Any:
     try:
         compiled: Any = njit(cache=True, nogil=True)(function)
     except RuntimeError:  # Numba found no folder that it may write to

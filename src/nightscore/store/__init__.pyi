@@ -257,7 +257,6 @@ from .tables.column_stats import without_bounds as without_bounds
 from .tables.data_files import link_staged as link_staged
 from .tables.data_files import write_rows as write_rows
 from .tables.key_sums import has_hashed_types as has_hashed_types
-from .tables.key_sums import kept_in as kept_in
 from .tables.key_sums import sum_key_hashes as sum_key_hashes
 from .tables.log_files import committed_files as committed_files
 from .tables.snapshots import LiveFile as LiveFile

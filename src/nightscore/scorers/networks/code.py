@@ -3,19 +3,20 @@
 Nothing that could change bits is left to a compiler: each sum, product and order stands as it is written.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 
+from nightscore.scorers.machine_code import WHOLE, Body, Value, write_loop
+
 LANES = 16  # rows of a vector, which is one register of AVX-512 and several of others
-FLOAT, VECTOR, WHOLE = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
+FLOAT, VECTOR = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
 WHOLES = ir.VectorType(ir.IntType(32), LANES)
 MAGIC = 12582912.0  # 1.5 * 2**23: added to a small float, what is left of it is its nearest integer
 ONE = 0x3F800000  # the bits of 1.0
 
-Value = Any  # of LLVM: addresses and sizes are integers of 64 bits, numbers are vectors of float32
-Body = Callable[[Value, Sequence[Value]], Sequence[Value]]
+# Values are addresses and sizes, integers of 64 bits, or numbers, vectors of float32.
 
 
 class Code:
@@ -32,21 +33,7 @@ class Code:
 
     def loop(self, count: Value, body: Body, carried: Sequence[Value] = ()) -> Sequence[Value]:
         """`body` for 0 up to `count`, which is 1 or more; what it gives goes into the next round."""
-        at, before = self._at, self._at.block
-        inside, after = at.append_basic_block(), at.append_basic_block()
-        at.branch(inside)
-        at.position_at_end(inside)
-        index, values = at.phi(WHOLE), [at.phi(value.type) for value in carried]
-        given = body(index, values)
-        following = at.add(index, WHOLE(1))
-        for phi, first, later in zip(
-            [index, *values], [WHOLE(0), *carried], [following, *given], strict=True
-        ):
-            phi.add_incoming(first, before)
-            phi.add_incoming(later, at.block)
-        at.cbranch(at.icmp_unsigned("<", following, count), inside, after)
-        at.position_at_end(after)
-        return given
+        return write_loop(self._at, count, body, carried)
 
     def offset(self, address: Value, *steps: tuple[Value, int]) -> Value:
         """An address so many times so many bytes further."""

@@ -10,26 +10,31 @@ at once; where a processor has no such instruction, the C library computes it. S
 rational functions that ONNX Runtime has (MLAS, from Eigen), the exponential is MLAS's polynomial.
 """
 
-import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
+from nightscore.scorers.machine_code import (
+    WHOLE,
+    MachineCode,
+    Processor,
+    Value,
+    address_of,
+    aligned_address,
+    empty_bytes,
+    this_processor,
+)
 from nightscore.scorers.networks import network
-from nightscore.scorers.networks.code import LANES, WHOLE, Code, Value, constant
+from nightscore.scorers.networks.code import LANES, Code, constant
 from nightscore.scorers.networks.network import OUTPUTS, Packed, PackedStep
 
 ROWS = 64  # of a block
 COLUMN = 4 * ROWS  # bytes of a block's column
-LINE = 64  # bytes of a line of the cache
 SIZE = 4  # bytes of a number
 
 Floats = npt.NDArray[np.float32]
-Processor = tuple[str, str]  # as LLVM names it, and what it has: `+avx2,-avx512f,…`
 
 
 class Kernel:
@@ -37,14 +42,9 @@ class Kernel:
 
     def __init__(self, packed: Packed, processor: Processor | None = None) -> None:
         """Compile it, for this processor or for another one."""
-        name, features = processor or this_processor()
-        target = _target(name, features)
-        module = llvm.parse_assembly(_written(packed, 4 if "+avx512f" in features else 1))
+        for_ = processor or this_processor()
         self._packed = packed
-        self._engine = llvm.create_mcjit_compiler(module, target)  # owns the code, and the target
-        self._engine.finalize_object()
-        kind = ctypes.CFUNCTYPE(None, *[ctypes.c_uint64] * 6)  # its calls hold no interpreter lock
-        self._run = kind(self._engine.get_function_address("run"))
+        self._run = MachineCode(_written(packed, 4 if "+avx512f" in for_[1] else 1), for_).function("run", 6)
 
     def __call__(self, columns: Sequence[Floats], rows: int) -> Floats:
         """Scores [columns out, rows] of contiguous columns [rows]: whole blocks, and the rest as one."""
@@ -61,15 +61,13 @@ class Kernel:
         return np.concatenate([scores, last[:, : rows - whole]], axis=1)
 
     def _blocks(self, columns: Sequence[Floats], scores: Floats) -> None:
-        places = np.array([_address(column) for column in columns], np.uint64)
-        sides = np.empty(2 * self._packed.width * ROWS + LINE // SIZE, np.float32)
-        first = -(-_address(sides) // LINE) * LINE
+        places = np.array([address_of(column) for column in columns], np.uint64)
+        sides = empty_bytes(2 * self._packed.width * COLUMN)
+        first = aligned_address(sides)
         numbers, count = self._packed.numbers, scores.shape[1] // ROWS
-        self._run(_address(places), _address(numbers), first, _address(scores), count, SIZE * scores.shape[1])
-
-
-def _address(array: npt.NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
+        self._run(
+            address_of(places), address_of(numbers), first, address_of(scores), count, SIZE * scores.shape[1]
+        )
 
 
 def _written(packed: Packed, vectors: int) -> str:
@@ -218,15 +216,3 @@ def _each(code: Code, source: Value, result: Value, function: Callable[[Value], 
 def _vectors() -> range:
     """Where the vectors of a block's column begin, in bytes."""
     return range(0, COLUMN, SIZE * LANES)
-
-
-def this_processor() -> Processor:
-    """The one that this process runs on."""
-    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-
-
-def _target(name: str, features: str) -> Any:
-    """What code is made for; each compiler owns one."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(cpu=name, features=features, opt=3)
