@@ -22,11 +22,12 @@ from nightscore.pipeline.context import Day
 from nightscore.pipeline.publish.reconcile import (
     Bounds,
     ControlTotals,
+    KeyOrder,
+    KeySums,
     combine_key_hashes,
     lie_apart,
     read_source_totals,
     read_staged_totals,
-    rising_bounds,
 )
 from nightscore.pipeline.read import inputs
 from nightscore.store import (
@@ -38,6 +39,7 @@ from nightscore.store import (
     Tally,
     View,
     job_memory_budget,
+    open_staged,
     sealed,
     sound_file,
     storage,
@@ -94,8 +96,12 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
     if seen is None:
         raise NotYet(f"{place}: has gone; another run of the day is at work, or gc")
     local, sha256 = sound_file(place, seen)
+    with open_staged(local, place.key) as file:
+        types = file.schema_arrow.remove_metadata()
     tallies: dict[str, Tally] = {}
-    rows = tally_file(local, place.key, day.plan.run_id, tallies)
+    order, sums = KeyOrder(key), KeySums.of(key, types, all_rows)
+    looks = [order.add, *([sums.add] if sums else [])]
+    rows = tally_file(local, place.key, day.plan.run_id, tallies, *looks)
     staged = with_rejects(StagedFile(place.key, rows, seen.bytes), day.run.rejects(piece.fingerprint))
     source = {part.path for part in piece.ranges}
     memory = job_memory_budget(day.job).piece.duckdb
@@ -105,16 +111,15 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
         ) as engine,
         SqlMistakes(str(day)),
     ):
-        _, key_hash = read_staged_totals(engine, "scores", key, all_rows)
+        key_hash = sums.text if sums else read_staged_totals(engine, "scores", key)[1]
         read = inputs.scored_columns(day.job, day.plan.inputs)
         source_rows, source_hash = read_source_totals(engine, day.workspace, [piece], key, read, of=all_rows)
-    types = pq.read_schema(local).remove_metadata()
     proof = PieceProof(
         sha256=sha256, tag=seen.tag, rows=rows, bytes=staged.bytes, rejected=staged.rejected,
         key_hash=key_hash, source_rows=source_rows, source_hash=source_hash,
         schema=base64.b64encode(types.serialize()).decode(),
         columns={name: tally.state() for name, tally in tallies.items()},
-        keys=_texts(rising_bounds(local, key), [types.field(name).type for name in key]),
+        keys=_texts(order.bounds, [types.field(name).type for name in key]),
         made_by=read_made_by(local),
     )  # fmt: skip
     # Not created once: where a damaged file was removed, another one is scored, and proven.

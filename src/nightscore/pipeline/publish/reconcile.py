@@ -5,10 +5,10 @@ in ranges of rows, and the days of a lake are often sorted as well. Then each ro
 before it, in the memory of a batch. What is not sorted is grouped, some millions of rows at a time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,17 +107,43 @@ def _read_totals(
 ) -> tuple[int, int, int]:
     """Rows of `source` and both sums of their key hashes: compiled where there are many, else by SQL."""
     if of >= COMPILED:
-        from nightscore.store import has_hashed_types, sum_key_hashes  # loads LLVM
-
         select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
-        if has_hashed_types(engine.schema(select, values)):
-            rows = lower = upper = 0
+        if (sums := KeySums.of(key, engine.schema(select, values), of)) is not None:
             for batch in engine.stream(select, values=values):
-                sums = sum_key_hashes(batch)
-                rows, lower, upper = rows + batch.num_rows, lower + sums[0], upper + sums[1]
-            return rows, lower, upper
+                sums.add(batch)
+            return sums.rows, sums.lower, sums.upper
     [(rows, lower, upper)] = engine.rows(key_hash_select(source, key), values)
     return rows, int(lower), int(upper)
+
+
+class KeySums:
+    """Rows, and both sums of the hashes of their keys, by compiled code."""
+
+    def __init__(self, key: Sequence[str]) -> None:
+        self._key = list(key)
+        self.rows = self.lower = self.upper = 0
+
+    @classmethod
+    def of(cls, key: Sequence[str], schema: pa.Schema, rows: int) -> Self | None:
+        """What counts keys of these types; None on a day of few `rows`, or of types that SQL alone hashes."""
+        if rows < COMPILED:
+            return None
+        from nightscore.store import has_hashed_types  # loads LLVM
+
+        types = pa.schema([schema.field(name) for name in key])
+        return cls(key) if has_hashed_types(types) else None
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Count rows, which have the key's columns."""
+        from nightscore.store import sum_key_hashes
+
+        lower, upper = sum_key_hashes(rows.select(self._key))
+        self.rows, self.lower, self.upper = self.rows + rows.num_rows, self.lower + lower, self.upper + upper
+
+    @property
+    def text(self) -> str:
+        """The key hash, as receipts have it."""
+        return key_hash_text(self.lower, self.upper)
 
 
 def combine_key_hashes(*hashes: str) -> str:
@@ -196,27 +222,44 @@ def keys_ascend(files: Sequence[Path], key: Sequence[str]) -> bool:
 
 def rising_bounds(path: Path, key: Sequence[str]) -> Bounds | None:
     """The first and the last key of a file in which they rise strictly; None of any other."""
-    first: Row | None = None
-    last: pa.RecordBatch | None = None
-    for batch in _keys(path, key):
-        if any(column.null_count for column in batch.columns) or not _rises(last, batch):
+    order = KeyOrder(key)
+    with open_staged(path, path.name) as file:
+        for batch in file.iter_batches(BATCH, columns=list(key), use_threads=False):
+            if not order.add(batch):
+                break
+    return order.bounds
+
+
+class KeyOrder:
+    """Whether keys rise strictly, seen row after row: then none is null, and none is there twice."""
+
+    def __init__(self, key: Sequence[str]) -> None:
+        self._key = list(key)
+        self._rises = True
+        self._first: Row | None = None
+        self._last: pa.RecordBatch | None = None
+
+    def add(self, rows: pa.RecordBatch) -> bool:
+        """Look at the next rows, which have the key's columns; whether all rise so far."""
+        if rows.num_rows and self._rises:
+            keys = rows.select(self._key)
+            nulls = any(column.null_count for column in keys.columns)
+            self._rises = not nulls and _rises(self._last, keys)
+            self._first, self._last = self._first or _row(keys, 0), keys
+        return self._rises
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """The first and the last key; () of no rows, None where they do not rise."""
+        if not self._rises:
             return None
-        first = _row(batch, 0) if first is None else first
-        last = batch
-    return () if first is None or last is None else (first, _row(last, last.num_rows - 1))
+        return () if self._last is None else (self._first or (), _row(self._last, self._last.num_rows - 1))
 
 
 def lie_apart(bounds: Sequence[Bounds]) -> bool:
     """Whether ranges of keys do not overlap."""
     ranges = sorted((pair for pair in bounds if pair), key=lambda pair: pair[0])
     return all(earlier[1] < later[0] for earlier, later in pairwise(ranges))
-
-
-def _keys(path: Path, key: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with open_staged(path, path.name) as file:
-        for batch in file.iter_batches(BATCH, columns=list(key), use_threads=False):
-            if batch.num_rows:
-                yield batch.select(list(key))
 
 
 def _rises(before: pa.RecordBatch | None, batch: pa.RecordBatch) -> bool:

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -213,22 +214,28 @@ def _by(day: Day) -> tuple[Scorer, str]:
 
 
 def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
-    """The sampled rows: key and features. Those of one row group are read at once."""
-    job, room = day.job, job_memory_budget(day.job).piece
-    columns = list(dict.fromkeys([*job.spec.key, *scorer.signature.inputs.names]))
-    resources = EngineResources(1, room.duckdb, day.temp)
-    read = scored_columns(job, day.plan.inputs)
-    held: list[pa.RecordBatch] = []
-    for span, rows in _spans(day, ranges):
-        at = span.start
-        piece = Piece(0, (span,), "")
-        chunks = scan_chunks(day.workspace, piece, columns, AT_ONCE, resources, size=room.chunk, read=read)
-        for chunk in chunks:
-            own = rows[(rows >= at) & (rows < at + chunk.num_rows)] - at
-            if len(own):
-                held.append(chunk.take(pa.array(own)))
-            at += chunk.num_rows
-    return filled(job, pa.concat_batches(held), scorer.signature.inputs)
+    """The sampled rows: key and features. Those of one row group are read at once, as many as have room."""
+    columns = list(dict.fromkeys([*day.job.spec.key, *scorer.signature.inputs.names]))
+    with ThreadPoolExecutor(job_memory_budget(day.job).at_once) as pool:
+        parts = list(pool.map(lambda span: _taken(day, columns, *span), _spans(day, ranges)))
+    held = [batch for part in parts for batch in part]
+    return filled(day.job, pa.concat_batches(held), scorer.signature.inputs)
+
+
+def _taken(day: Day, columns: Sequence[str], span: RowRange, rows: Rows) -> list[pa.RecordBatch]:
+    """Some rows of a range, which lie in it in their order."""
+    room = job_memory_budget(day.job).piece
+    chunks = scan_chunks(
+        day.workspace, Piece(0, (span,), ""), columns, AT_ONCE, EngineResources(1, room.duckdb, day.temp),
+        size=room.chunk, read=scored_columns(day.job, day.plan.inputs),
+    )  # fmt: skip
+    held, at = list[pa.RecordBatch](), span.start
+    for chunk in chunks:
+        own = rows[(rows >= at) & (rows < at + chunk.num_rows)] - at
+        if len(own):
+            held.append(chunk.take(pa.array(own)))
+        at += chunk.num_rows
+    return held
 
 
 def _spans(day: Day, ranges: Sequence[RowRange]) -> Iterator[tuple[RowRange, Rows]]:
@@ -245,29 +252,36 @@ def _staged(
     day: Day, pieces: Sequence[StagedFile], sample: pa.RecordBatch, outputs: Sequence[str]
 ) -> tuple[list[int], pa.RecordBatch | None]:
     """Which of the sampled rows are staged, by their keys, and their scores; the others were rejected."""
-    key = list(day.job.spec.key)
-    places: list[int] = []
-    held: list[pa.RecordBatch] = []
-    for piece in pieces:
-        with open_staged(day.locate(piece.path), piece.path) as file:
-            types = [file.schema_arrow.field(name).type for name in key]
-            wanted = [sample.column(name).cast(kind) for name, kind in zip(key, types, strict=True)]
-            numbers = {row: i for i, row in enumerate(_rows(wanted))}
-            for group in range(file.num_row_groups):
-                keys = file.read_row_group(group, columns=key, use_threads=False).combine_chunks()
-                at = np.flatnonzero(_among([keys[name].combine_chunks() for name in key], wanted))
-                found = _rows([keys[name].combine_chunks().take(pa.array(at)) for name in key])
-                own = [
-                    (int(row), numbers[values])
-                    for row, values in zip(at, found, strict=True)
-                    if values in numbers
-                ]
-                if own:
-                    scores = file.read_row_group(group, columns=list(outputs), use_threads=False)
-                    places += [number for _, number in own]
-                    taken = scores.select(list(outputs)).take(pa.array([row for row, _ in own]))
-                    held += taken.combine_chunks().to_batches()
-    return places, pa.concat_batches(held) if held else None
+    with ThreadPoolExecutor(job_memory_budget(day.job).at_once) as pool:
+        parts = list(pool.map(lambda piece: _staged_in(day, piece, sample, outputs), pieces))
+    held = [batch for _, batches in parts for batch in batches]
+    return [place for places, _ in parts for place in places], pa.concat_batches(held) if held else None
+
+
+def _staged_in(
+    day: Day, piece: StagedFile, sample: pa.RecordBatch, outputs: Sequence[str]
+) -> tuple[list[int], list[pa.RecordBatch]]:
+    """The same of one staged file."""
+    key, places, held = list(day.job.spec.key), list[int](), list[pa.RecordBatch]()
+    with open_staged(day.locate(piece.path), piece.path) as file:
+        types = [file.schema_arrow.field(name).type for name in key]
+        wanted = [sample.column(name).cast(kind) for name, kind in zip(key, types, strict=True)]
+        numbers = {row: i for i, row in enumerate(_rows(wanted))}
+        for group in range(file.num_row_groups):
+            keys = file.read_row_group(group, columns=key, use_threads=False).combine_chunks()
+            at = np.flatnonzero(_among([keys[name].combine_chunks() for name in key], wanted))
+            found = _rows([keys[name].combine_chunks().take(pa.array(at)) for name in key])
+            own = [
+                (int(row), numbers[values])
+                for row, values in zip(at, found, strict=True)
+                if values in numbers
+            ]
+            if own:
+                scores = file.read_row_group(group, columns=list(outputs), use_threads=False)
+                places += [number for _, number in own]
+                taken = scores.select(list(outputs)).take(pa.array([row for row, _ in own]))
+                held += taken.combine_chunks().to_batches()
+    return places, held
 
 
 def _among(columns: Sequence[pa.Array], wanted: Sequence[pa.Array]) -> npt.NDArray[np.bool_]:

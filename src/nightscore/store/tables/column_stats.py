@@ -5,7 +5,7 @@ not depend on the order of rows, on threads, or on the engine that adds them up 
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -169,15 +169,27 @@ def compute_table_proof(
     return TableProof(rows, tuple(sha256 or (file_sha256(path) for path, _ in files)), columns)
 
 
-def tally_file(path: Path, shown: str, run_id: str | None, tallies: dict[str, Tally]) -> int:
+def tally_file(
+    path: Path,
+    shown: str,
+    run_id: str | None,
+    tallies: dict[str, Tally],
+    *seen: Callable[[pa.RecordBatch], Any],
+) -> int:
     """Count a file's rows in the tallies of its columns, which are made where need be; gives how many.
+
+    Whatever else looks at each row of a file (`seen`) is shown them too, so that it is read once.
 
     Raises:
         Broken: a page is damaged, or a row is of another run.
     """
     with open_staged(path, shown) as file:
         for group in range(file.num_row_groups):
-            _add_group(tallies, file.read_row_group(group), shown, run_id)
+            rows = file.read_row_group(group)
+            _add_group(tallies, rows, shown, run_id)
+            for batch in rows.to_batches() if seen else ():
+                for look in seen:
+                    look(batch)
         return int(file.metadata.num_rows)
 
 
