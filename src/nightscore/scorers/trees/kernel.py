@@ -1,4 +1,4 @@
-"""The tree kernel, compiled by Numba at its first use: with `lookups` the only module that imports it.
+"""The tree kernel, compiled by Numba at its first use; `lookups` and `vectors` write instructions for it.
 
 The compiled code is kept on disk (`NUMBA_CACHE_DIR`, else beside this file, else in the user's cache folder)
 and knows no model: what it runs on comes as arrays. It takes no interpreter lock and keeps nothing between
@@ -6,49 +6,16 @@ calls. No fast-math: NaN, infinities and the order of sums count.
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from nightscore.scorers.compiled import numba_compiled
-from nightscore.scorers.trees import lookups
+from nightscore.scorers.trees import lookups, vectors
 from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
 MIN, MAX = 2, 3  # numbers in `forest.AGGREGATES`
 SINGLE = 4  # bytes of a float32
-
-
-@intrinsic
-def _choose(typing, bins, low, width, true, false, chosen):  # type: ignore[no-untyped-def]  # noqa: ARG001, PLR0917
-    """Chosen = true where bins - low <= width, else false: 64 rows of one byte each, at addresses.
-
-    In vectors of LLVM, which are a few instructions of AVX-512, and what there is on other processors.
-    """
-    signature = types.void(types.uintp, types.uint8, types.uint8, types.uintp, types.uintp, types.uintp)
-    return signature, _choose_in_llvm
-
-
-def _choose_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-    lanes = ir.VectorType(ir.IntType(8), LANES)
-    numbers = ir.VectorType(ir.IntType(32), LANES)
-
-    def load(address: Any) -> Any:
-        return builder.load(builder.inttoptr(address, lanes.as_pointer()), align=1)
-
-    def everywhere(value: Any) -> Any:
-        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.IntType(32)(0))
-        return builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), ir.Constant(numbers, None))
-
-    bins, low, width, true, false, chosen = arguments
-    above = builder.sub(load(bins), everywhere(low))
-    holds = builder.icmp_unsigned("<=", above, everywhere(width))
-    sides = builder.select(holds, load(true), load(false))
-    builder.store(sides, builder.inttoptr(chosen, lanes.as_pointer()), align=1)
-    return ir.Constant(ir.IntType(8).as_pointer(), None)
 
 
 @numba_compiled
@@ -128,7 +95,7 @@ def _decide(bins, choices, first, last, slots, lanes):  # type: ignore[no-untype
         for i in range(lanes):
             row = i * LANES
             sides = (true + i * onward_true, false + i * onward_false)
-            _choose(x + row, low, width, *sides, chosen + row)  # type: ignore[call-arg]
+            vectors.choose(x + row, low, width, *sides, chosen + row)  # type: ignore[call-arg]
 
 
 @numba_compiled
