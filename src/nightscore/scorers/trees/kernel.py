@@ -11,11 +11,21 @@ import numpy as np
 
 from nightscore.scorers.compiled import numba_compiled
 from nightscore.scorers.trees import lookups, vectors
-from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
+from nightscore.scorers.trees.tables import (
+    BITS,
+    BLOCK,
+    CONSTANTS,
+    DECIDED,
+    DEEP,
+    LANES,
+    LEAVES,
+    OBLIVIOUS,
+)
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
 MIN, MAX = 2, 3  # numbers in `forest.AGGREGATES`
 SINGLE = 4  # bytes of a float32
+QUESTION = 8  # bytes of a row of `levels`
 
 
 @numba_compiled
@@ -56,29 +66,61 @@ def _search(values, heap, below):  # type: ignore[no-untyped-def]
 
 
 @numba_compiled
-def add_up(bins, choices, steps, trees, sums, leaves, how, slots, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Scores [targets, rows] of bins [blocks, columns, BLOCK]; the rest is `Tables`, and `slots` for work."""
+def add_up(bins, levels, choices, steps, trees, sums, leaves, how, slots, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Scores [targets, rows] of bins [blocks, columns, BLOCK]; the rest is `Tables`, and `slots` for work.
+
+    Nothing is sliced for each tree: a view counts its references, and that takes longer than a small tree.
+    """
     total = np.empty((scores.shape[0], BLOCK), leaves.dtype)
     at = np.empty(BLOCK, np.int32)
     rows = scores.shape[1]
+    chosen = slots[CONSTANTS:]
     for number in range(LEAVES):
         slots[number * LANES : (number + 1) * LANES] = number
     for block in range(bins.shape[0]):
-        here = min(rows - block * BLOCK, BLOCK)
-        lanes = (here + LANES - 1) // LANES
+        here, asked = min(rows - block * BLOCK, BLOCK), bins[block]
         total[:] = np.inf if how == MIN else (-np.inf if how == MAX else 0.0)
         for t in range(trees.shape[0]):
-            if trees[t, 4]:
-                _walk(bins[block], steps, trees[t, 1], at[:here])
-            else:
-                _decide(bins[block], choices, trees[t, 0], trees[t, 1], slots, lanes)
-            for s in range(trees[t, 2], trees[t, 3]):
-                values = leaves[sums[s, 1] :]
-                if trees[t, 4]:
-                    _add(total[sums[s, 0], :here], values, at, how)
+            _find_leaves(asked, levels, choices, steps, trees, t, slots, at, here)
+            for s in range(trees[t, 3], trees[t, 4]):
+                if trees[t, 0] in (OBLIVIOUS, DECIDED):
+                    _add_chosen(total, sums[s, 0], leaves, sums[s, 1], sums[s, 2], chosen, here, how)
                 else:
-                    _add_chosen(total[sums[s, 0], :here], values, sums[s, 2], slots[CONSTANTS:], how)
+                    _add(total, sums[s, 0], leaves, sums[s, 1], at, here, how)
         scores[:, block * BLOCK : block * BLOCK + here] = total[:, :here]
+
+
+@numba_compiled
+def _find_leaves(bins, levels, choices, steps, trees, t, slots, at, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The number of each row's leaf in a tree: into the first slot where it fits a byte, else into `at`."""
+    way, first, last = trees[t, 0], trees[t, 1], trees[t, 2]
+    if way == OBLIVIOUS:
+        _number(bins, levels, first, last, slots, CONSTANTS, rows)
+    elif way == DECIDED:
+        _decide(bins, choices, first, last, slots, (rows + LANES - 1) // LANES)
+    elif way == DEEP:
+        _number_deep(bins, levels, first, last, slots, at, rows)
+    else:
+        _walk(bins, steps, last - 1, at[:rows])
+
+
+@numba_compiled
+def _number(bins, levels, first, last, slots, slot, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The number of each row's leaf, a byte: a bit for each level of an oblivious tree."""
+    here, numbers = bins.ctypes.data, slots.ctypes.data + slot
+    asked, count = levels.ctypes.data + QUESTION * first, np.uint64(last - first)
+    for row in range(0, rows, vectors.ROWS):
+        vectors.number(here + row, asked, count, numbers + row)  # type: ignore[call-arg]
+
+
+@numba_compiled
+def _number_deep(bins, levels, first, last, slots, at, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The same, of more levels than a byte has bits."""
+    low, high = CONSTANTS, CONSTANTS + BLOCK
+    _number(bins, levels, first, first + BITS, slots, low, rows)
+    _number(bins, levels, first + BITS, last, slots, high, rows)
+    for r in range(rows):
+        at[r] = np.int32(slots[low + r]) | np.int32(slots[high + r]) << np.int32(BITS)
 
 
 @numba_compiled
@@ -105,7 +147,7 @@ def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
     for first in range(0, at.shape[0], GROUP):
         group = at[first : first + GROUP]
         group[:] = start
-        moving = start >= 0
+        moving = True
         while moving:
             moving = False
             for r in range(group.shape[0]):
@@ -121,42 +163,44 @@ def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
 
 
 @numba_compiled
-def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
+def _add(total, target, leaves, start, numbers, rows, how):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """A tree's values, from a start on among those of the leaves, by the number of each row's leaf."""
+    first = np.uint64(start)
     if how == MIN:
-        for r in range(total.shape[0]):
-            value = values[np.uint64(numbers[r])]
-            total[r] = value if value < total[r] else total[r]  # noqa: FURB136 - NaN
+        for r in range(rows):
+            value = leaves[first + np.uint64(numbers[r])]
+            total[target, r] = value if value < total[target, r] else total[target, r]  # noqa: FURB136 - NaN
     elif how == MAX:
-        for r in range(total.shape[0]):
-            value = values[np.uint64(numbers[r])]
-            total[r] = value if value > total[r] else total[r]  # noqa: FURB136 - NaN
+        for r in range(rows):
+            value = leaves[first + np.uint64(numbers[r])]
+            total[target, r] = value if value > total[target, r] else total[target, r]  # noqa: FURB136 - NaN
     else:
-        for r in range(total.shape[0]):
-            total[r] += values[np.uint64(numbers[r])]
+        for r in range(rows):
+            total[target, r] += leaves[first + np.uint64(numbers[r])]
 
 
 @numba_compiled
-def _add_chosen(total, values, leaves, numbers, how):  # type: ignore[no-untyped-def]
+def _add_chosen(total, target, leaves, start, size, numbers, rows, how):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """The same for numbers of a byte, which need no walk through memory where the tree fits registers."""
-    if lookups.in_registers() and values.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
-        _add_from_registers(total, values, leaves, numbers)
+    if lookups.in_registers() and leaves.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
+        to, table = total.ctypes.data + SINGLE * BLOCK * target, leaves.ctypes.data + SINGLE * start
+        _add_from_registers(to, table, size, numbers.ctypes.data, rows)
     else:
-        _add(total, values, numbers, how)
+        _add(total, target, leaves, start, numbers, rows, how)
 
 
 @numba_compiled
-def _add_from_registers(total, values, leaves, numbers):  # type: ignore[no-untyped-def]
+def _add_from_registers(to, table, size, numbers, rows):  # type: ignore[no-untyped-def]
     """The same for whole vectors: rows beyond the last have numbers of leaves, too, and sums of no use."""
-    to, table, chosen = total.ctypes.data, values.ctypes.data, numbers.ctypes.data
-    for r in range(0, total.shape[0], lookups.ROWS):
-        if leaves <= 32:
-            lookups.add_looked_up(to + SINGLE * r, table, 32, chosen + r)  # type: ignore[call-arg]
-        elif leaves <= 64:
-            lookups.add_looked_up(to + SINGLE * r, table, 64, chosen + r)  # type: ignore[call-arg]
-        elif leaves <= 128:
-            lookups.add_looked_up(to + SINGLE * r, table, 128, chosen + r)  # type: ignore[call-arg]
+    for r in range(0, rows, lookups.ROWS):
+        if size <= 32:
+            lookups.add_looked_up(to + SINGLE * r, table, 32, numbers + r)  # type: ignore[call-arg]
+        elif size <= 64:
+            lookups.add_looked_up(to + SINGLE * r, table, 64, numbers + r)  # type: ignore[call-arg]
+        elif size <= 128:
+            lookups.add_looked_up(to + SINGLE * r, table, 128, numbers + r)  # type: ignore[call-arg]
         else:
-            lookups.add_looked_up(to + SINGLE * r, table, 256, chosen + r)  # type: ignore[call-arg]
+            lookups.add_looked_up(to + SINGLE * r, table, 256, numbers + r)  # type: ignore[call-arg]
 
 
 @numba_compiled
