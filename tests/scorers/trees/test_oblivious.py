@@ -166,3 +166,20 @@ def test_catboosts_own_export(loss: str, depth: int, tmp_path: Path) -> None:
     assert ours.equals(runtime)
     theirs = trained_model.predict(x) if regression else trained_model.predict_proba(x)
     np.testing.assert_allclose(np.array(ours["score"].to_pylist()), theirs, rtol=2e-5, atol=2e-6)
+
+
+def test_nodes_that_all_ways_lead_to() -> None:
+    """Forty nodes, both sides of each lead to the next: a trillion ways, of which none but the last counts."""
+    last = 39
+    at = {
+        "nodes_treeids": [0] * 42, "nodes_nodeids": [*range(42)], "nodes_featureids": [1] * 42,
+        "nodes_values": [*map(float, range(40)), 0, 0], "nodes_modes": ["BRANCH_LEQ"] * 40 + ["LEAF"] * 2,
+        "nodes_truenodeids": [*range(1, 41), 0, 0], "nodes_falsenodeids": [*range(1, 40), 41, 0, 0],
+        "nodes_missing_value_tracks_true": [0] * 42,
+        "treeids": [0, 0], "nodeids": [40, 41], "ids": [0, 0], "weights": [1.0, 2.0],
+    }  # fmt: skip
+    model = regressor(at)
+    assert ways(model) == [WALKED]
+    x = around(model)
+    scores = open_trees(file(model, COLUMNS), Options({"score": "y"})).score(chunk(x))["score"]
+    np.testing.assert_array_equal(scores.to_numpy(), np.where(x[:, 1] <= last, 1, 2))
