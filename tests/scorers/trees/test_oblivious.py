@@ -169,7 +169,7 @@ def test_catboosts_own_export(loss: str, depth: int, tmp_path: Path) -> None:
 
 
 def test_nodes_that_all_ways_lead_to() -> None:
-    """Forty nodes, both sides of each lead to the next: a trillion ways, of which none but the last counts."""
+    """Forty nodes, both sides of each lead to the next: a trillion ways, and the last alone counts."""
     last = 39
     at = {
         "nodes_treeids": [0] * 42, "nodes_nodeids": [*range(42)], "nodes_featureids": [1] * 42,
