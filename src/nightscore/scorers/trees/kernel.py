@@ -32,7 +32,8 @@ QUESTION = 8  # bytes of a row of `levels`
 def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Bins [blocks, columns, BLOCK] of one feature: values [rows], and the rest is `Bins`.
 
-    A binary search without branches: with the cuts in registers, else level by level over a block of rows.
+    A binary search without branches: with the cuts in registers, else level by level over a block of rows, as
+    a sum of bits. (Of a choice between two numbers the compiler makes a branch, eight times as slow.)
     """
     below = np.empty(BLOCK, np.uint32)
     one = np.uint32(1)
@@ -44,10 +45,11 @@ def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no
         for r in range(whole, rows):
             below[r] = 0
         for level in range(levels):
-            step = one << np.uint32(levels - 1 - level)
+            bit = np.uint32(levels - 1 - level)
+            step = one << bit
             for r in range(whole, rows):
-                further = below[r] + step
-                below[r] = further if x[r] > cuts[np.uint32(further - one)] else below[r]
+                further = np.uint32(below[r] + step - one)
+                below[r] += np.uint32(x[r] > cuts[further]) << bit
         for c in range(columns.shape[0]):
             column = bins[block, columns[c, 0]]
             start, nan = columns[c, 1], np.uint8(columns[c, 2])
