@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from lake import ABOUT, WORK, files, workspace
 
 HERE = Path(__file__).parent
-PEERS = ("pandas", "polars", "daft", "ray", "pyspark")
+PEERS = ("pyarrow", "pandas", "polars", "daft", "ray", "pyspark")
 PEER_PYTHON = HERE.parent / ".venv-bench/bin/python"
 ROWS = {"mlp": 4_000_000, "trees": 1_000_000}
 TOLERANCE = 1e-4  # of scores around 1: sums of floats in another order

@@ -1,6 +1,6 @@
 """The tree kernel beside the libraries that train trees, and compilers of trees: one thread each.
 
-LightGBM, of one score and of five classes, XGBoost, and CatBoost, whose trees are oblivious, over 40 float
+LightGBM, XGBoost, and CatBoost, whose trees are oblivious, of one score and of five classes, over 40 float
 columns (seeded), exported to ONNX once. Every contender scores the same Arrow chunk of 16,384 rows, a matrix
 assembled where it takes one, in turns; time is that of the thread on its core, for the machine may be busy.
 Printed are medians of the rounds' own ratios. Treelite, TL2cgen (which needs gcc) and CatBoost take part
@@ -42,7 +42,10 @@ from nightscore.scorers.trees import open_trees
 WORK = Path(__file__).parent / "work" / "trees_peers"
 COLUMNS = [f"f{i}" for i in range(40)]
 TRAINED, ROWS = 20_000, 16_384
-MODELS = ("lightgbm-300x31", "lightgbm-500x63", "lightgbm-5classes", "xgboost-200x6", "catboost-500x6")
+MODELS = (
+    "lightgbm-300x31", "lightgbm-500x63", "lightgbm-5classes", "xgboost-200x6", "catboost-500x6",
+    "catboost-200x10", "catboost-5classes",
+)  # fmt: skip
 PEERS = ("onnx", "library", "treelite", "tl2cgen")
 SUFFIXES = {"lightgbm": ".txt", "xgboost": ".json", "catboost": ".cbm"}
 SHAPE = [("X", FloatTensorType([None, len(COLUMNS)]))]
@@ -73,7 +76,8 @@ def _measure(name: str, peers: list[str], rounds: int) -> None:
     onnx_file, own_file = _model(name)
     model, classes = read_model(onnx_file, onnx_file.name), name.endswith("classes")
     outputs = {"score": "probabilities[*]" if classes else "variable"}
-    outputs = outputs if not name.startswith("catboost") else {"score": "predictions"}
+    if name.startswith("catboost") and not classes:
+        outputs = {"score": "predictions"}
     options = Options(outputs, COLUMNS)
     chunk = pa.RecordBatch.from_arrays([pa.array(column) for column in _rows(ROWS, 1).T.copy()], COLUMNS)
     contenders: dict[str, Contender] = {
@@ -102,8 +106,12 @@ def _measure(name: str, peers: list[str], rounds: int) -> None:
 def _others(name: str, file: Path, peers: list[str]) -> Iterator[tuple[str, Contender]]:
     """The library that trained it, and what compiles or reads its file, where it is there."""
     if name.startswith("catboost"):
-        cat = importlib.import_module("catboost").CatBoostRegressor().load_model(file)
-        yield "library", lambda chunk: cat.predict(_matrix(chunk), thread_count=1)
+        cat = importlib.import_module("catboost").CatBoost().load_model(file)
+        kind = "Probability" if name.endswith("classes") else "RawFormulaVal"
+        yield (
+            "library",
+            lambda chunk: cat.predict(_matrix(chunk), prediction_type=kind, thread_count=1),
+        )
     elif name.startswith("lightgbm"):
         booster = lgb.Booster(model_file=file)
         yield "library", lambda chunk: booster.predict(_matrix(chunk), num_threads=1)
@@ -166,10 +174,15 @@ def _model(name: str) -> tuple[Path, Path]:
     return files
 
 
+def _fifths(y: Array) -> Array:
+    """Five classes, as many rows in each."""
+    return np.digitize(y, np.quantile(y, [0.2, 0.4, 0.6, 0.8]))
+
+
 def _lightgbm(size: str, x: Array, y: Array, onnx_file: Path, own_file: Path) -> None:
     if size == "5classes":
         model = lgb.LGBMClassifier(n_estimators=60, num_leaves=31, verbose=-1, num_threads=1)
-        y = np.digitize(y, np.quantile(y, [0.2, 0.4, 0.6, 0.8]))
+        y = _fifths(y)
     else:
         trees, leaves = map(int, size.split("x"))
         model = lgb.LGBMRegressor(n_estimators=trees, num_leaves=leaves, verbose=-1, num_threads=1)
@@ -187,11 +200,12 @@ def _xgboost(size: str, x: Array, y: Array, onnx_file: Path, own_file: Path) -> 
 
 
 def _catboost(size: str, x: Array, y: Array, onnx_file: Path, own_file: Path) -> None:
-    trees, depth = map(int, size.split("x"))
-    model = importlib.import_module("catboost").CatBoostRegressor(
-        iterations=trees, depth=depth, verbose=False, thread_count=1, allow_writing_files=False
-    )
-    model.fit(x, y)
+    catboost = importlib.import_module("catboost")
+    classes = size == "5classes"
+    trees, depth = (100, 6) if classes else map(int, size.split("x"))
+    kind = catboost.CatBoostClassifier if classes else catboost.CatBoostRegressor
+    model = kind(iterations=trees, depth=depth, verbose=False, thread_count=1, allow_writing_files=False)
+    model.fit(x, _fifths(y) if classes else y)
     model.save_model(str(own_file))
     model.save_model(str(onnx_file), format="onnx")
 

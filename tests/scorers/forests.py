@@ -137,6 +137,44 @@ def grown(  # noqa: PLR0917
     return at
 
 
+def oblivious(  # noqa: PLR0917
+    rng: np.random.Generator,
+    depths: Sequence[int],
+    modes: Sequence[str] = MODES,
+    targets: int = 1,
+    missing: bool = True,
+    thresholds: Sequence[float] | None = None,
+) -> dict[str, list[Any]]:
+    """Nodes and weights of trees of some depths, whose levels each ask one question, drawn at random."""
+    at: dict[str, list[Any]] = {name: [] for name in NODES + WEIGHTS}
+    for tree, depth in enumerate(depths):
+        count = 2 ** (depth + 1) - 1
+        name = [0, *(1 + rng.permutation(count - 1)).tolist()]  # no order is promised but that of the root
+        for level in range(depth + 1):
+            value = float(rng.choice(thresholds)) if thresholds else float(np.float32(rng.normal()))
+            question = (int(rng.integers(WIDTH)), value, str(rng.choice(list(modes))))
+            tracks = int(missing and rng.random() < 0.5)
+            for node in range(2**level - 1, 2 ** (level + 1) - 1):
+                if level < depth:
+                    sides = (name[2 * node + 1], name[2 * node + 2])
+                    _put(at, NODES, (tree, name[node], *question, *sides, tracks))
+                    continue
+                _put(at, NODES, (tree, name[node], 0, 0.0, "LEAF", 0, 0, 0))
+                for target in range(targets):
+                    _put(at, WEIGHTS, (tree, name[node], target, float(np.float32(rng.normal()))))
+    return at
+
+
+def together(*ensembles: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """The trees of several ensembles as one, in their order."""
+    at: dict[str, list[Any]] = {name: [] for name in NODES + WEIGHTS}
+    for ensemble in ensembles:
+        first = 1 + max(at["nodes_treeids"], default=-1)
+        for name, values in ensemble.items():
+            at[name] += [value + first for value in values] if name.endswith("treeids") else values
+    return at
+
+
 NODES = (
     "nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values", "nodes_modes", "nodes_truenodeids",
     "nodes_falsenodeids", "nodes_missing_value_tracks_true",

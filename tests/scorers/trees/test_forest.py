@@ -90,6 +90,9 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: regressor({**grown(rng(), 4), **{f: [0] for f in ("treeids", "nodeids", "ids", "weights")}}),
         "a leaf without a weight|",
     ),
+    "names of another number": (lambda: changed(nodes_nodeids=[0, 1, 2]), "14 nodes with 14 trees' and 3"),
+    "weights of another number": (lambda: changed(treeids=[0]), "target_treeids has 1 entries; 8 are needed"),
+    "a weight of no node": (lambda: changed(nodeids=[99] * 8), "name a node that is not there"),
     "targets that some leaves leave out": (
         lambda: regressor(grown(rng(), 4, targets=2, every=False, trees=1) | {"ids": [0, 1, 0, 1]}, 2,
                           aggregate_function="MIN"),

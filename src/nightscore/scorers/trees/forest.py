@@ -84,21 +84,24 @@ def _older(  # noqa: PLR0917
     trees, ids = ints(attributes, "nodes_treeids"), ints(attributes, "nodes_nodeids")
     names = attributes.get("nodes_modes", ())
     nodes = len(names)
-    number = {key: i for i, key in enumerate(zip(trees.tolist(), ids.tolist(), strict=True))}
-    if len(number) != nodes or len(ids) != nodes:
-        raise NotTrees(f"{nodes} nodes with {len(number)} distinct names")
-    modes = np.array([_mode(name.decode()) for name in names], np.int8)
+    if not len(trees) == len(ids) == nodes:
+        raise NotTrees(f"{nodes} nodes with {len(trees)} trees' and {len(ids)} nodes' numbers")
+    named = _Names(trees, ids)
+    if named.distinct != nodes:
+        raise NotTrees(f"{nodes} nodes with {named.distinct} distinct names")
+    known = {name: _mode(name.decode()) for name in set(names)}
+    modes = np.array([known[name] for name in names], np.int8)
     starts = np.flatnonzero(np.diff(trees, prepend=trees[:1] - 1))
-    if len(starts) != len(set(trees.tolist())):
+    if len(starts) != len(np.unique(trees)):
         raise NotTrees("the nodes of a tree do not stand together")
-    weights = _weights(attributes, dtype, prefix, number)
+    weights = _weights(attributes, dtype, prefix, named)
     return Forest(
         modes=modes,
         features=sized(ints(attributes, "nodes_featureids"), nodes, "nodes_featureids"),
         values=sized(floats(attributes, "nodes_values", dtype), nodes, "nodes_values"),
         missing=missing(attributes, nodes),
-        true=_children(attributes, "nodes_truenodeids", trees, modes, number),
-        false=_children(attributes, "nodes_falsenodeids", trees, modes, number),
+        true=_children(attributes, "nodes_truenodeids", trees, modes, named),
+        false=_children(attributes, "nodes_falsenodeids", trees, modes, named),
         roots=starts,
         weight_start=weights[0],
         weight_targets=weights[1],
@@ -109,6 +112,30 @@ def _older(  # noqa: PLR0917
         base_values=floats(attributes, "base_values", dtype),
         labels=labels,
     )
+
+
+class _Names:
+    """Nodes by what names them: a tree's number, and a node's within it."""
+
+    def __init__(self, trees: Ints, ids: Ints) -> None:
+        self._trees, self._ids = np.unique(trees), np.unique(ids)
+        self._keys, self._nodes = np.unique(self._key(trees, ids), return_index=True)
+        self.distinct = len(self._keys)
+
+    def find(self, trees: Ints, ids: Ints) -> Ints:
+        """The nodes of these names; -1 where there is none."""
+        if not self.distinct:
+            return np.full(len(ids), -1)
+        keys = self._key(trees, ids)
+        place = np.minimum(np.searchsorted(self._keys, keys), self.distinct - 1)
+        return np.where(self._keys[place] == keys, self._nodes[place], -1)
+
+    def _key(self, trees: Ints, ids: Ints) -> Ints:
+        """One number for each name that can be; -1 for any other."""
+        tree, node = np.searchsorted(self._trees, trees), np.searchsorted(self._ids, ids)
+        known = self._trees[np.minimum(tree, len(self._trees) - 1)] == trees
+        known &= self._ids[np.minimum(node, len(self._ids) - 1)] == ids
+        return np.where(known, tree * len(self._ids) + node, -1)
 
 
 def _mode(name: str) -> int:
@@ -124,34 +151,27 @@ def _children(
     name: str,
     trees: Ints,
     modes: npt.NDArray[np.int8],
-    number: Mapping[tuple[int, int], int],
+    named: "_Names",
 ) -> Ints:
-    children = sized(ints(attributes, name), len(modes), name)
-    try:
-        indices = [
-            number[tree, child] if mode != LEAF_MODE else 0
-            for tree, child, mode in zip(trees.tolist(), children.tolist(), modes.tolist(), strict=True)
-        ]
-    except KeyError as error:
-        raise NotTrees(f"{name}: there is no node {error.args[0][1]} in tree {error.args[0][0]}") from error
-    return np.array(indices, np.int64)
+    children: Ints = sized(ints(attributes, name), len(modes), name)
+    found = np.where(modes == LEAF_MODE, 0, named.find(trees, children))
+    if (lost := np.flatnonzero(found < 0)).size:
+        raise NotTrees(f"{name}: there is no node {children[lost[0]]} in tree {trees[lost[0]]}")
+    return found
 
 
 def _weights(
-    attributes: Mapping[str, Any], dtype: np.dtype[Any], prefix: str, number: Mapping[tuple[int, int], int]
+    attributes: Mapping[str, Any], dtype: np.dtype[Any], prefix: str, named: "_Names"
 ) -> tuple[Ints, Ints, Floats]:
     """Per node: where its weights start, their targets, and their values."""
     trees, nodes = ints(attributes, f"{prefix}_treeids"), ints(attributes, f"{prefix}_nodeids")
     targets = sized(ints(attributes, f"{prefix}_ids"), len(nodes), f"{prefix}_ids")
     values = sized(floats(attributes, f"{prefix}_weights", dtype), len(nodes), f"{prefix}_weights")
-    try:
-        owners = np.array(
-            [number[key] for key in zip(trees.tolist(), nodes.tolist(), strict=True)], dtype=np.int64
-        )
-    except (KeyError, ValueError) as error:
-        raise NotTrees(f"{prefix}_treeids and {prefix}_nodeids name a node that is not there") from error
+    owners = named.find(sized(trees, len(nodes), f"{prefix}_treeids"), nodes)
+    if (owners < 0).any():
+        raise NotTrees(f"{prefix}_treeids and {prefix}_nodeids name a node that is not there")
     order = np.argsort(owners, kind="stable")
-    start = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=len(number)))]).astype(np.int64)
+    start = np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=named.distinct))]).astype(np.int64)
     return start, targets[order], values[order]
 
 

@@ -1,4 +1,4 @@
-"""The tree kernel, compiled by Numba at its first use: with `lookups` the only module that imports it.
+"""The tree kernel, compiled by Numba at its first use; `lookups` and `vectors` write instructions for it.
 
 The compiled code is kept on disk (`NUMBA_CACHE_DIR`, else beside this file, else in the user's cache folder)
 and knows no model: what it runs on comes as arrays. It takes no interpreter lock and keeps nothing between
@@ -6,56 +6,34 @@ calls. No fast-math: NaN, infinities and the order of sums count.
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from nightscore.scorers.compiled import numba_compiled
-from nightscore.scorers.trees import lookups
-from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, LANES, LEAVES
+from nightscore.scorers.trees import lookups, vectors
+from nightscore.scorers.trees.tables import (
+    BITS,
+    BLOCK,
+    CONSTANTS,
+    DECIDED,
+    DEEP,
+    LANES,
+    LEAVES,
+    OBLIVIOUS,
+)
 
 GROUP = 32  # rows that walk side by side, so that one waits for memory while another steps
 MIN, MAX = 2, 3  # numbers in `forest.AGGREGATES`
 SINGLE = 4  # bytes of a float32
-
-
-@intrinsic
-def _choose(typing, bins, low, width, true, false, chosen):  # type: ignore[no-untyped-def]  # noqa: ARG001, PLR0917
-    """Chosen = true where bins - low <= width, else false: 64 rows of one byte each, at addresses.
-
-    In vectors of LLVM, which are a few instructions of AVX-512, and what there is on other processors.
-    """
-    signature = types.void(types.uintp, types.uint8, types.uint8, types.uintp, types.uintp, types.uintp)
-    return signature, _choose_in_llvm
-
-
-def _choose_in_llvm(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-    lanes = ir.VectorType(ir.IntType(8), LANES)
-    numbers = ir.VectorType(ir.IntType(32), LANES)
-
-    def load(address: Any) -> Any:
-        return builder.load(builder.inttoptr(address, lanes.as_pointer()), align=1)
-
-    def everywhere(value: Any) -> Any:
-        first = builder.insert_element(ir.Constant(lanes, ir.Undefined), value, ir.IntType(32)(0))
-        return builder.shuffle_vector(first, ir.Constant(lanes, ir.Undefined), ir.Constant(numbers, None))
-
-    bins, low, width, true, false, chosen = arguments
-    above = builder.sub(load(bins), everywhere(low))
-    holds = builder.icmp_unsigned("<=", above, everywhere(width))
-    sides = builder.select(holds, load(true), load(false))
-    builder.store(sides, builder.inttoptr(chosen, lanes.as_pointer()), align=1)
-    return ir.Constant(ir.IntType(8).as_pointer(), None)
+QUESTION = 8  # bytes of a row of `levels`
 
 
 @numba_compiled
 def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Bins [blocks, columns, BLOCK] of one feature: values [rows], and the rest is `Bins`.
 
-    A binary search without branches: with the cuts in registers, else level by level over a block of rows.
+    A binary search without branches: with the cuts in registers, else level by level over a block of rows, as
+    a sum of bits. (Of a choice between two numbers the compiler makes a branch, eight times as slow.)
     """
     below = np.empty(BLOCK, np.uint32)
     one = np.uint32(1)
@@ -67,10 +45,11 @@ def put_into_bins(values, cuts, heap, levels, columns, bins):  # type: ignore[no
         for r in range(whole, rows):
             below[r] = 0
         for level in range(levels):
-            step = one << np.uint32(levels - 1 - level)
+            bit = np.uint32(levels - 1 - level)
+            step = one << bit
             for r in range(whole, rows):
-                further = below[r] + step
-                below[r] = further if x[r] > cuts[np.uint32(further - one)] else below[r]
+                further = np.uint32(below[r] + step - one)
+                below[r] += np.uint32(x[r] > cuts[further]) << bit
         for c in range(columns.shape[0]):
             column = bins[block, columns[c, 0]]
             start, nan = columns[c, 1], np.uint8(columns[c, 2])
@@ -89,29 +68,61 @@ def _search(values, heap, below):  # type: ignore[no-untyped-def]
 
 
 @numba_compiled
-def add_up(bins, choices, steps, trees, sums, leaves, how, slots, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Scores [targets, rows] of bins [blocks, columns, BLOCK]; the rest is `Tables`, and `slots` for work."""
+def add_up(bins, levels, choices, steps, trees, sums, leaves, how, slots, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Scores [targets, rows] of bins [blocks, columns, BLOCK]; the rest is `Tables`, and `slots` for work.
+
+    Nothing is sliced for each tree: a view counts its references, and that takes longer than a small tree.
+    """
     total = np.empty((scores.shape[0], BLOCK), leaves.dtype)
     at = np.empty(BLOCK, np.int32)
     rows = scores.shape[1]
+    chosen = slots[CONSTANTS:]
     for number in range(LEAVES):
         slots[number * LANES : (number + 1) * LANES] = number
     for block in range(bins.shape[0]):
-        here = min(rows - block * BLOCK, BLOCK)
-        lanes = (here + LANES - 1) // LANES
+        here, asked = min(rows - block * BLOCK, BLOCK), bins[block]
         total[:] = np.inf if how == MIN else (-np.inf if how == MAX else 0.0)
         for t in range(trees.shape[0]):
-            if trees[t, 4]:
-                _walk(bins[block], steps, trees[t, 1], at[:here])
-            else:
-                _decide(bins[block], choices, trees[t, 0], trees[t, 1], slots, lanes)
-            for s in range(trees[t, 2], trees[t, 3]):
-                values = leaves[sums[s, 1] :]
-                if trees[t, 4]:
-                    _add(total[sums[s, 0], :here], values, at, how)
+            _find_leaves(asked, levels, choices, steps, trees, t, slots, at, here)
+            for s in range(trees[t, 3], trees[t, 4]):
+                if trees[t, 0] in (OBLIVIOUS, DECIDED):
+                    _add_chosen(total, sums[s, 0], leaves, sums[s, 1], sums[s, 2], chosen, here, how)
                 else:
-                    _add_chosen(total[sums[s, 0], :here], values, sums[s, 2], slots[CONSTANTS:], how)
+                    _add(total, sums[s, 0], leaves, sums[s, 1], at, here, how)
         scores[:, block * BLOCK : block * BLOCK + here] = total[:, :here]
+
+
+@numba_compiled
+def _find_leaves(bins, levels, choices, steps, trees, t, slots, at, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The number of each row's leaf in a tree: into the first slot where it fits a byte, else into `at`."""
+    way, first, last = trees[t, 0], trees[t, 1], trees[t, 2]
+    if way == OBLIVIOUS:
+        _number(bins, levels, first, last, slots, CONSTANTS, rows)
+    elif way == DECIDED:
+        _decide(bins, choices, first, last, slots, (rows + LANES - 1) // LANES)
+    elif way == DEEP:
+        _number_deep(bins, levels, first, last, slots, at, rows)
+    else:
+        _walk(bins, steps, last - 1, at[:rows])
+
+
+@numba_compiled
+def _number(bins, levels, first, last, slots, slot, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The number of each row's leaf, a byte: a bit for each level of an oblivious tree."""
+    here, numbers = bins.ctypes.data, slots.ctypes.data + slot
+    asked, count = levels.ctypes.data + QUESTION * first, np.uint64(last - first)
+    for row in range(0, rows, vectors.ROWS):
+        vectors.number(here + row, asked, count, numbers + row)  # type: ignore[call-arg]
+
+
+@numba_compiled
+def _number_deep(bins, levels, first, last, slots, at, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """The same, of more levels than a byte has bits."""
+    low, high = CONSTANTS, CONSTANTS + BLOCK
+    _number(bins, levels, first, first + BITS, slots, low, rows)
+    _number(bins, levels, first + BITS, last, slots, high, rows)
+    for r in range(rows):
+        at[r] = np.int32(slots[low + r]) | np.int32(slots[high + r]) << np.int32(BITS)
 
 
 @numba_compiled
@@ -128,7 +139,7 @@ def _decide(bins, choices, first, last, slots, lanes):  # type: ignore[no-untype
         for i in range(lanes):
             row = i * LANES
             sides = (true + i * onward_true, false + i * onward_false)
-            _choose(x + row, low, width, *sides, chosen + row)  # type: ignore[call-arg]
+            vectors.choose(x + row, low, width, *sides, chosen + row)  # type: ignore[call-arg]
 
 
 @numba_compiled
@@ -138,7 +149,7 @@ def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
     for first in range(0, at.shape[0], GROUP):
         group = at[first : first + GROUP]
         group[:] = start
-        moving = start >= 0
+        moving = True
         while moving:
             moving = False
             for r in range(group.shape[0]):
@@ -154,42 +165,44 @@ def _walk(bins, steps, start, at):  # type: ignore[no-untyped-def]
 
 
 @numba_compiled
-def _add(total, values, numbers, how):  # type: ignore[no-untyped-def]
+def _add(total, target, leaves, start, numbers, rows, how):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """A tree's values, from a start on among those of the leaves, by the number of each row's leaf."""
+    first = np.uint64(start)
     if how == MIN:
-        for r in range(total.shape[0]):
-            value = values[np.uint64(numbers[r])]
-            total[r] = value if value < total[r] else total[r]  # noqa: FURB136 - NaN
+        for r in range(rows):
+            value = leaves[first + np.uint64(numbers[r])]
+            total[target, r] = value if value < total[target, r] else total[target, r]  # noqa: FURB136 - NaN
     elif how == MAX:
-        for r in range(total.shape[0]):
-            value = values[np.uint64(numbers[r])]
-            total[r] = value if value > total[r] else total[r]  # noqa: FURB136 - NaN
+        for r in range(rows):
+            value = leaves[first + np.uint64(numbers[r])]
+            total[target, r] = value if value > total[target, r] else total[target, r]  # noqa: FURB136 - NaN
     else:
-        for r in range(total.shape[0]):
-            total[r] += values[np.uint64(numbers[r])]
+        for r in range(rows):
+            total[target, r] += leaves[first + np.uint64(numbers[r])]
 
 
 @numba_compiled
-def _add_chosen(total, values, leaves, numbers, how):  # type: ignore[no-untyped-def]
+def _add_chosen(total, target, leaves, start, size, numbers, rows, how):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """The same for numbers of a byte, which need no walk through memory where the tree fits registers."""
-    if lookups.in_registers() and values.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
-        _add_from_registers(total, values, leaves, numbers)
+    if lookups.in_registers() and leaves.itemsize == SINGLE and how < MIN:  # type: ignore[call-arg]
+        to, table = total.ctypes.data + SINGLE * BLOCK * target, leaves.ctypes.data + SINGLE * start
+        _add_from_registers(to, table, size, numbers.ctypes.data, rows)
     else:
-        _add(total, values, numbers, how)
+        _add(total, target, leaves, start, numbers, rows, how)
 
 
 @numba_compiled
-def _add_from_registers(total, values, leaves, numbers):  # type: ignore[no-untyped-def]
+def _add_from_registers(to, table, size, numbers, rows):  # type: ignore[no-untyped-def]
     """The same for whole vectors: rows beyond the last have numbers of leaves, too, and sums of no use."""
-    to, table, chosen = total.ctypes.data, values.ctypes.data, numbers.ctypes.data
-    for r in range(0, total.shape[0], lookups.ROWS):
-        if leaves <= 32:
-            lookups.add_looked_up(to + SINGLE * r, table, 32, chosen + r)  # type: ignore[call-arg]
-        elif leaves <= 64:
-            lookups.add_looked_up(to + SINGLE * r, table, 64, chosen + r)  # type: ignore[call-arg]
-        elif leaves <= 128:
-            lookups.add_looked_up(to + SINGLE * r, table, 128, chosen + r)  # type: ignore[call-arg]
+    for r in range(0, rows, lookups.ROWS):
+        if size <= 32:
+            lookups.add_looked_up(to + SINGLE * r, table, 32, numbers + r)  # type: ignore[call-arg]
+        elif size <= 64:
+            lookups.add_looked_up(to + SINGLE * r, table, 64, numbers + r)  # type: ignore[call-arg]
+        elif size <= 128:
+            lookups.add_looked_up(to + SINGLE * r, table, 128, numbers + r)  # type: ignore[call-arg]
         else:
-            lookups.add_looked_up(to + SINGLE * r, table, 256, chosen + r)  # type: ignore[call-arg]
+            lookups.add_looked_up(to + SINGLE * r, table, 256, numbers + r)  # type: ignore[call-arg]
 
 
 @numba_compiled

@@ -48,6 +48,7 @@ class Sums:
         sums = np.empty((self.forest.targets, rows), self.forest.dtype)
         kernel.add_up(
             bins,
+            layout.levels,
             layout.choices,
             layout.steps,
             layout.trees,
