@@ -1,4 +1,4 @@
-"""nightscore: `features: rows`, `kind: auto`; what its first night chooses serves the later ones."""
+"""nightscore: `features: rows`; the light network by `kind: networks`, the trees by `auto`, chosen once."""
 
 import argparse
 import datetime as dt

@@ -24,6 +24,7 @@ Sizes = npt.NDArray[np.int64]
 GROUP_ROWS = 131_072  # rows of a row group of a published file
 FEATURE_GROUP_ROWS = 32_768  # of a feature snapshot: pieces are cut between row groups
 GROUP_BYTES = 32 << 20  # of a row group in Arrow: a row that reaches it is the last
+RUN_ID = "run_id"  # the column that says which run made a row
 FLOATS = ("FLOAT", "DOUBLE")  # as Parquet stores them
 PAGE_STEP = 16  # texts after which a page may end: of a megabyte, Arrow's 1,024 are a page of a gigabyte
 
@@ -82,12 +83,13 @@ def write_again(
 def _write_groups(file: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, group_rows: int) -> None:
     # A dictionary of keys or scores has nearly as many entries as rows: it would cost time and 60 MB.
     texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+    of_any_size = set(texts) - {RUN_ID}
     options = {
         "compression": "zstd",
         "write_page_checksum": True,
         "use_dictionary": texts or False,
         "write_statistics": sound_statistics(schema),
-        **({"write_batch_size": PAGE_STEP} if texts else {}),
+        **({"write_batch_size": PAGE_STEP} if of_any_size else {}),
     }
     with pq.ParquetWriter(file, schema, **options) as writer:
         for group in _groups(batches, group_rows):
