@@ -4,6 +4,7 @@ The variants are real scorers: ONNX Runtime's, and kinds of a package that pip i
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from tests.support.workspace import JOB, linear_model, make_workspace
 DAY = "2020-01-01"
 CODE = """
 import os
+import time
 import numpy as np
 import pyarrow as pa
 from nightscore.scorers.onnx.scorer import OnnxScorer
@@ -63,6 +65,12 @@ class Fails(Right):
     def score(self, chunk):
         raise RuntimeError("out of memory\\nwith a long trace")
 
+class Waits(Right):
+    "One that compiles for a minute when it is first called."
+    def score(self, chunk):
+        time.sleep(60)
+        return super().score(chunk)
+
 class Ends(Right):
     "A driver that takes the process with it."
     def score(self, chunk):
@@ -77,6 +85,7 @@ KINDS = {
     "off": "Off",
     "missing": "NaN",
     "fails": "Fails",
+    "waits": "Waits",
     "ends": "Ends",
     "closed": "closed",
 }
@@ -251,6 +260,20 @@ def test_when_the_time_is_over_the_rest_is_not_tried(
     again = run(job, DAY, force=True)
     assert refusals(again)["right on cpu"] == ""
     assert again.variant and again.variant.kind == "right"
+
+
+def test_one_that_is_not_ready_in_time_is_left(
+    job: Job, offer: Offer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kernel that is compiled on a busy machine: the night goes on, and another one tries again."""
+    monkeypatch.setattr(module, "SECONDS", 0.5)
+    offer(PLAIN_ONNX, Variant("waits", "cpu"))
+    started = time.monotonic()
+    found = run(job, DAY)
+    assert time.monotonic() - started < 60, "no longer than the variant's first call"
+    assert refusals(found)["waits on cpu"] == "not tried: the time for trying was over"
+    assert found.variant and found.variant.kind == "onnx"
+    assert not list(job.workspace.choices.glob("*.json"))
 
 
 NAMED = {

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from nightscore.common import first_line
+from nightscore.common import TimeOver, call_in_time, first_line
 from nightscore.job import Job
 from nightscore.pipeline.score.deviation import max_relative
 from nightscore.pipeline.score.neighbours import find_sway, largest_sway
@@ -42,6 +42,7 @@ from nightscore.scorers import (
     Variant,
     plain_variant_of,
     read_hardware,
+    stop_calls,
 )
 from nightscore.store import (
     CHUNK_ROWS,
@@ -120,8 +121,12 @@ class _Trial:
         for chunk in first:
             scorer.score(chunk)
         per_row = (time.perf_counter() - started) / max(warm, 1)
-        self.worth_it = per_row * rows / self.cores > WORTH_IT and bool(sample)
-        self.until = started + max(SECONDS, SHARE * per_row * rows / self.cores)
+        day = per_row * rows / self.cores
+        self.worth_it = day > WORTH_IT and bool(sample)
+        self.until = started + max(SECONDS, SHARE * day)
+        # One that is being tried, and has to be compiled first, is waited for as long as the plain variant
+        # would take for the whole day: that is lost at the most, on however busy a machine.
+        self.patience = started + max(SECONDS, day)
         # Fewer rows of a slow model, so that measuring it takes no longer.
         self.sample = [chunk.slice(0, max(FIRST_ROWS, int(EACH / per_row))) for chunk in sample[:1]]
         self.expected = [scorer.score(chunk) for chunk in self.sample] if self.worth_it else []
@@ -153,10 +158,10 @@ class _Trial:
             return TriedVariant(str(variant), refused=UNTRIED)
         try:
             with _marked(kept, variant):
-                scorer = self.open(variant)
-                far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
-                swayed = self.swayed(scorer) if variant != self.plain else ""
-                speed = self.speed(scorer, variant, self.sample)
+                left = self.patience - time.perf_counter()
+                far, swayed, speed = call_in_time(lambda: self.measured(variant), left, stop_calls)
+        except TimeOver:
+            return TriedVariant(str(variant), refused=UNTRIED)
         except Exception as error:  # of a device or its driver; it is recorded, and the run goes on
             return TriedVariant(str(variant), refused=first_line(error))
         limit = self.job.spec.scoring.tolerance
@@ -164,6 +169,13 @@ class _Trial:
             f"its scores are {far:.2g} away; the job's tolerance is {limit:g}" if far > limit else swayed
         )
         return TriedVariant(str(variant), round(speed), far if np.isfinite(far) else -1.0, refused)
+
+    def measured(self, variant: Variant) -> tuple[float, str, float]:
+        """How far a variant's scores are off, whether a row sways another's, and rows per second."""
+        scorer = self.open(variant)
+        far = max(map(max_relative, map(scorer.score, self.sample), self.expected))
+        swayed = self.swayed(scorer) if variant != self.plain else ""
+        return far, swayed, self.speed(scorer, variant, self.sample)
 
     def swayed(self, scorer: Scorer) -> str:
         """Why a variant can't be taken that looks at more than the row; empty if it does not."""
