@@ -192,6 +192,11 @@ def _within_a_chunk(day: Day) -> int:
     return max(TOGETHER, room * int(footer.num_rows) // max(1, int(size)))
 
 
+def _readers(day: Day) -> int:
+    """Threads that read at once: one where rows are so large that few of them fill a chunk."""
+    return job_memory_budget(day.job).at_once if _within_a_chunk(day) >= AT_ONCE else 1
+
+
 def _apart(ranges: Sequence[RowRange]) -> list[RowRange]:
     """Ranges in order, without rows that stand in two of them."""
     apart: list[RowRange] = []
@@ -214,9 +219,9 @@ def _by(day: Day) -> tuple[Scorer, str]:
 
 
 def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
-    """The sampled rows: key and features. Those of one row group are read at once, as many as have room."""
+    """The sampled rows: key and features. Those of one row group are read at once."""
     columns = list(dict.fromkeys([*day.job.spec.key, *scorer.signature.inputs.names]))
-    with ThreadPoolExecutor(job_memory_budget(day.job).at_once) as pool:
+    with ThreadPoolExecutor(_readers(day)) as pool:
         parts = list(pool.map(lambda span: _taken(day, columns, *span), _spans(day, ranges)))
     held = [batch for part in parts for batch in part]
     return filled(day.job, pa.concat_batches(held), scorer.signature.inputs)
@@ -252,7 +257,7 @@ def _staged(
     day: Day, pieces: Sequence[StagedFile], sample: pa.RecordBatch, outputs: Sequence[str]
 ) -> tuple[list[int], pa.RecordBatch | None]:
     """Which of the sampled rows are staged, by their keys, and their scores; the others were rejected."""
-    with ThreadPoolExecutor(job_memory_budget(day.job).at_once) as pool:
+    with ThreadPoolExecutor(_readers(day)) as pool:
         parts = list(pool.map(lambda piece: _staged_in(day, piece, sample, outputs), pieces))
     held = [batch for _, batches in parts for batch in batches]
     return [place for places, _ in parts for place in places], pa.concat_batches(held) if held else None

@@ -185,12 +185,17 @@ def tally_file(
     """
     with open_staged(path, shown) as file:
         for group in range(file.num_row_groups):
-            rows = file.read_row_group(group)
-            _add_group(tallies, rows, shown, run_id)
-            for batch in rows.to_batches() if seen else ():
-                for look in seen:
-                    look(batch)
+            # No name holds a group while the next one is read.
+            _add_group(tallies, _look(file.read_row_group(group), seen), shown, run_id)
         return int(file.metadata.num_rows)
+
+
+def _look(rows: pa.Table, seen: Sequence[Callable[[pa.RecordBatch], Any]]) -> pa.Table:
+    """The rows, when all who look at them have."""
+    for batch in rows.to_batches() if seen else ():
+        for look in seen:
+            look(batch)
+    return rows
 
 
 def without_bounds(columns: Mapping[str, ColumnProof], key: Collection[str]) -> dict[str, ColumnProof]:
