@@ -34,7 +34,6 @@ model:
   columns: [{columns}]
   outputs: {{score: "{output}"}}
 {more}"""
-KINDS = {"mlp": "networks"}  # as the docs say of a light network: on days of seconds `auto` tries nothing
 ABOUT = {
     "mlp": "a neural network 40-64-32-1",
     "trees": "500 trees of 63 leaves",
@@ -43,7 +42,9 @@ ABOUT = {
 }
 
 
-def workspace(model: str, rows: int, *, file_rows: int = FILE_ROWS, more: str = "") -> Path:
+def workspace(
+    model: str, rows: int, *, file_rows: int = FILE_ROWS, kind: str = "auto", more: str = ""
+) -> Path:
     """A workspace of nightscore's with one day of `rows` rows and the job `model`; its data is made once.
 
     `more` are further lines of its job.yaml.
@@ -52,7 +53,7 @@ def workspace(model: str, rows: int, *, file_rows: int = FILE_ROWS, more: str = 
     day = root / f"data/lake/rows/day={DAY}"
     if not day.exists():
         _write_rows(rows, day, file_rows)
-    for name, text in _job_files(model, more).items():
+    for name, text in _job_files(model, kind, more).items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -69,9 +70,9 @@ def files(root: Path) -> list[Path]:
     return sorted((root / f"data/lake/rows/day={DAY}").glob("*.parquet"))
 
 
-def _job_files(model: str, more: str) -> dict[str, str]:
+def _job_files(model: str, kind: str, more: str) -> dict[str, str]:
     text = JOB.format(
-        model=model, about=ABOUT[model], kind=KINDS.get(model, "auto"), columns=", ".join(COLUMNS),
+        model=model, about=ABOUT[model], kind=kind, columns=", ".join(COLUMNS),
         output=OUTPUTS[model], more=more,
     )  # fmt: skip
     return {f"jobs/{model}/job.yaml": text}

@@ -79,7 +79,7 @@ def best(measure: Callable[[], Ratios], kept: Ratios) -> Ratios:
 
 def whole_jobs(model: str, rows: int, rounds: int) -> Ratios:
     """A job from Parquet to Parquet, beside Polars: scan, score, stage, prove; processes, with the proof."""
-    root = workspace(model, rows)
+    root = workspace(model, rows, kind=peers.KINDS[model])
     ours, theirs = peers.Measured(), peers.Measured()
     for turn in range(-1, rounds):  # the first of ours chooses and compiles
         for name, measured in (("nightscore", ours), (PEER, theirs)):
