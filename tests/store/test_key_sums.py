@@ -65,13 +65,12 @@ def test_rows_of_several_layouts() -> None:
     assert sum_key_hashes(keys) == by_hashlib(keys)
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="processors of another kind are not told apart so")
 @pytest.mark.parametrize("processor", [("x86-64", ""), ("core2", ""), ("x86-64-v3", "")])
 def test_the_same_sums_on_every_processor(
     processor: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vectors of 512 bits, of 256 and of 128."""
-    if platform.machine() not in {"x86_64", "AMD64"}:
-        pytest.skip("other processors of this kind are not those of an x86")
     keys = pa.RecordBatch.from_pydict(
         {"a": pa.array([-(2**63), None, *range(98)]), "b": pa.array(["é" * i for i in range(100)])}
     )

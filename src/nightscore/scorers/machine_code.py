@@ -52,6 +52,11 @@ def aligned_address(array: npt.NDArray[Any]) -> int:
     return -(-address_of(array) // ALIGNMENT) * ALIGNMENT
 
 
+def empty_bytes(size: int) -> npt.NDArray[np.uint8]:
+    """Memory for `size` bytes from `aligned_address` on."""
+    return np.empty(size + ALIGNMENT, np.uint8)
+
+
 def write_loop(at: Any, count: Value, body: Body, carried: Sequence[Value] = ()) -> Sequence[Value]:
     """Write `body` for 0 up to `count`, which is 1 or more; what it gives goes into the next round.
 
@@ -73,6 +78,18 @@ def write_loop(at: Any, count: Value, body: Body, carried: Sequence[Value] = ())
     return given
 
 
-def empty_bytes(size: int) -> npt.NDArray[np.uint8]:
-    """Memory for `size` bytes from `aligned_address` on."""
-    return np.empty(size + ALIGNMENT, np.uint8)
+def load(at: Any, kind: Any, address: Value, align: int = 1) -> Value:
+    """Write: the value of a kind at an address, which is a multiple of `align`."""
+    return at.load(at.inttoptr(address, kind.as_pointer()), align=align)
+
+
+def store(at: Any, value: Value, address: Value, align: int = 1) -> None:
+    """Write: a value, to an address as `load` has it."""
+    at.store(value, at.inttoptr(address, value.type.as_pointer()), align=align)
+
+
+def repeated(at: Any, kind: Any, number: Value) -> Value:
+    """Write: a vector of a kind with a number in all of its places."""
+    nothing, first = ir.Constant(kind, ir.Undefined), ir.IntType(32)(0)
+    places = ir.VectorType(ir.IntType(32), kind.count)
+    return at.shuffle_vector(at.insert_element(nothing, number, first), nothing, ir.Constant(places, None))

@@ -15,7 +15,8 @@ from nightscore.scorers.onnx.scorer import open_onnx
 from nightscore.scorers.testing import check_scorer
 from nightscore.scorers.trees import open_trees
 from nightscore.scorers.trees.graph import read_tree_graph
-from nightscore.scorers.trees.tables import BLOCK, DECIDED, DEEP, OBLIVIOUS, WALKED, tables
+from nightscore.scorers.trees.tables import tables
+from nightscore.scorers.trees.tables.part import BLOCK, DECIDED, DEEP, OBLIVIOUS, WALKED
 from tests.scorers.forests import (
     COLUMNS,
     DOUBLE,

@@ -18,7 +18,7 @@ from nightscore.scorers.contract import Options
 from nightscore.scorers.errors import ChunkError
 from nightscore.scorers.testing import check_scorer
 from nightscore.scorers.trees import TOLERANCE, open_trees
-from nightscore.scorers.trees.tables import BLOCK
+from nightscore.scorers.trees.tables.part import BLOCK
 from tests.scorers.forests import (
     COLUMNS,
     DOUBLE,

@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from nightscore.scorers.machine_code import WHOLE, Body, Value, write_loop
+from nightscore.scorers.machine_code import WHOLE, Body, Value, load, repeated, store, write_loop
 
 LANES = 16  # rows of a vector, which is one register of AVX-512 and several of others
 FLOAT, VECTOR = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
@@ -51,22 +51,19 @@ class Code:
 
     def address(self, place: Value) -> Value:
         """The address that lies at an address."""
-        return self._at.load(self._at.inttoptr(place, WHOLE.as_pointer()), align=8)
+        return load(self._at, WHOLE, place, 8)
 
     def load(self, address: Value) -> Value:
         """The vector at an address."""
-        return self._at.load(self._at.inttoptr(address, VECTOR.as_pointer()), align=4)
+        return load(self._at, VECTOR, address, 4)
 
     def store(self, value: Value, address: Value) -> None:
         """A vector, to an address."""
-        self._at.store(value, self._at.inttoptr(address, VECTOR.as_pointer()), align=4)
+        store(self._at, value, address, 4)
 
     def repeated(self, address: Value) -> Value:
         """The one number at an address, in all lanes."""
-        number = self._at.load(self._at.inttoptr(address, FLOAT.as_pointer()), align=4)
-        nothing = ir.Constant(VECTOR, ir.Undefined)
-        first = self._at.insert_element(nothing, number, ir.IntType(32)(0))
-        return self._at.shuffle_vector(first, nothing, ir.Constant(WHOLES, None))
+        return repeated(self._at, VECTOR, load(self._at, FLOAT, address, 4))
 
     def fused(self, a: Value, b: Value, c: Value) -> Value:
         """A * b + c, rounded once."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from nightscore.scorers.compiled import numba_compiled
 from nightscore.scorers.trees import lookups, vectors
-from nightscore.scorers.trees.tables import (
+from nightscore.scorers.trees.tables.part import (
     BITS,
     BLOCK,
     CONSTANTS,

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from nightscore.scorers.machine_code import load, store
 from nightscore.scorers.trees.binning import HEAP
 
 ROWS = 16  # that one call is for
@@ -39,13 +40,13 @@ def search(typing, values, heap, found):  # type: ignore[no-untyped-def]  # noqa
     def written(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if _has_avx512(context):
             values, heap, found = arguments
-            x, at = _load(builder, values, _FLOATS), _everywhere(1)
+            x, at = load(builder, _FLOATS, values), _everywhere(1)
             for level in range(LEVELS):
                 start, size = (0, 2 * ROWS) if level < 5 else (1 << level, 1 << level)
                 cuts = _looked_up(builder, builder.add(heap, heap.type(4 * start)), at, size)
                 above = builder.zext(builder.fcmp_ordered(">", x, cuts), _INTS)
                 at = builder.add(builder.add(at, at), above)
-            _store(builder, builder.sub(at, _everywhere(HEAP)), found)
+            store(builder, builder.sub(at, _everywhere(HEAP)), found)
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.uintp), written
@@ -59,9 +60,9 @@ def add_looked_up(typing, totals, table, size, numbers):  # type: ignore[no-unty
     def written(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         if _has_avx512(context):
             totals, table, _, numbers = arguments
-            index = builder.zext(_load(builder, numbers, _BYTES), _INTS)
+            index = builder.zext(load(builder, _BYTES, numbers), _INTS)
             values = _looked_up(builder, table, index, entries)
-            _store(builder, builder.fadd(_load(builder, totals, _FLOATS), values), totals)
+            store(builder, builder.fadd(load(builder, _FLOATS, totals), values), totals)
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, size, types.uintp), written
@@ -74,7 +75,7 @@ def _looked_up(builder: Any, table: Any, index: Any, size: int) -> Any:
         upper = builder.icmp_unsigned("!=", builder.and_(index, _everywhere(half)), _everywhere(0))
         above = _looked_up(builder, builder.add(table, table.type(4 * half)), index, half)
         return builder.select(upper, above, _looked_up(builder, table, index, half))
-    first, second = (_load(builder, builder.add(table, table.type(4 * i)), _FLOATS) for i in (0, ROWS))
+    first, second = (load(builder, _FLOATS, builder.add(table, table.type(4 * i))) for i in (0, ROWS))
     kind = ir.FunctionType(_FLOATS, [_FLOATS, _INTS, _FLOATS])
     permute = builder.module.globals.get("llvm.x86.avx512.vpermi2var.ps.512") or ir.Function(
         builder.module, kind, "llvm.x86.avx512.vpermi2var.ps.512"
@@ -89,11 +90,3 @@ def _has_avx512(context: Any) -> bool:
 
 def _everywhere(value: int) -> Any:
     return ir.Constant(_INTS, [value] * ROWS)
-
-
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-def _store(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from nightscore.scorers.arrays import SCORER_BATCH_ROWS
 from nightscore.scorers.trees import kernel
 from nightscore.scorers.trees.forest import AGGREGATES, Forest
-from nightscore.scorers.trees.tables import BLOCK, CONSTANTS, tables
+from nightscore.scorers.trees.tables import tables
+from nightscore.scorers.trees.tables.part import BLOCK, CONSTANTS
 
 # Of bins, about, and of SCORER_BATCH_ROWS rows at most: they stay in the second-level cache.
 BATCH_BYTES = 1 << 20

@@ -10,11 +10,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from nightscore.scorers.trees.tables import LANES
+from nightscore.scorers.machine_code import load, repeated, store
+from nightscore.scorers.trees.tables.part import LANES
 
 ROWS = 4 * LANES  # that one call of `number` is for: their numbers stay in registers from level to level
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
-_NUMBERS = ir.VectorType(ir.IntType(32), LANES)
 
 
 @intrinsic
@@ -23,9 +23,10 @@ def choose(typing, bins, low, width, true, false, chosen):  # type: ignore[no-un
 
     def written(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         bins, low, width, true, false, chosen = arguments
-        holds = _holds(builder, _load(builder, bins), _everywhere(builder, low), _everywhere(builder, width))
-        sides = builder.select(holds, _load(builder, true), _load(builder, false))
-        _store(builder, sides, chosen)
+        test = (repeated(builder, _BYTES, number) for number in (low, width))
+        holds = _holds(builder, load(builder, _BYTES, bins), *test)
+        sides = builder.select(holds, load(builder, _BYTES, true), load(builder, _BYTES, false))
+        store(builder, sides, chosen)
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uint8, types.uint8, types.uintp, types.uintp, types.uintp), written
@@ -50,10 +51,10 @@ def number(typing, bins, levels, count, numbers):  # type: ignore[no-untyped-def
             bit = _byte(builder, builder.shl(level.index.type(1), level.index))
             for i, place in enumerate(sums):
                 row = builder.add(column, column.type(i * LANES))
-                bits = builder.select(_holds(builder, _load(builder, row), low, width), bit, none)
+                bits = builder.select(_holds(builder, load(builder, _BYTES, row), low, width), bit, none)
                 builder.store(builder.or_(builder.load(place), bits), place)
         for i, place in enumerate(sums):
-            _store(builder, builder.load(place), builder.add(numbers, numbers.type(i * LANES)))
+            store(builder, builder.load(place), builder.add(numbers, numbers.type(i * LANES)))
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.uintp, types.uintp), written
@@ -64,22 +65,9 @@ def _holds(builder: Any, bins: Any, low: Any, width: Any) -> Any:
 
 
 def _word(builder: Any, address: Any) -> Any:
-    return builder.load(builder.inttoptr(address, ir.IntType(32).as_pointer()), align=4)
+    return load(builder, ir.IntType(32), address, 4)
 
 
 def _byte(builder: Any, number: Any) -> Any:
     """The lowest byte of a number, everywhere."""
-    return _everywhere(builder, builder.trunc(number, ir.IntType(8)))
-
-
-def _everywhere(builder: Any, value: Any) -> Any:
-    first = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, ir.Constant(_BYTES, ir.Undefined), ir.Constant(_NUMBERS, None))
-
-
-def _load(builder: Any, address: Any) -> Any:
-    return builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=1)
-
-
-def _store(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, builder.inttoptr(address, _BYTES.as_pointer()), align=1)
+    return repeated(builder, _BYTES, builder.trunc(number, ir.IntType(8)))

@@ -205,7 +205,7 @@ class _Writer:
         def block(number: Value, before: Sequence[Value]) -> Sequence[Value]:
             place = at.add(buffer, at.mul(at.zext(number, WHOLE), WHOLE(WORDS_OF_BLOCK * LINE)))
             after = self._turned(before, place)
-            goes_on = at.icmp_unsigned(">", counts, self._repeated(number))
+            goes_on = at.icmp_unsigned(">", counts, machine_code.repeated(at, _WORDS, number))
             sums = [at.add(a, b) for a, b in zip(before, after, strict=True)]
             return [at.select(goes_on, new, old) for old, new in zip(before, sums, strict=True)]
 
@@ -266,15 +266,10 @@ class _Writer:
         self._store(byte, at.add(at.add(place, line), at.and_(at_byte, WHOLE(3))))
 
     def _load(self, address: Value, kind: ir.Type) -> Value:
-        return self._at.load(self._at.inttoptr(address, kind.as_pointer()), align=1)
+        return machine_code.load(self._at, kind, address)
 
     def _store(self, value: Value, address: Value) -> None:
-        self._at.store(value, self._at.inttoptr(address, value.type.as_pointer()), align=1)
-
-    def _repeated(self, number: Value) -> Value:
-        nothing = ir.Constant(_WORDS, ir.Undefined)
-        one = self._at.insert_element(nothing, number, _WORD(0))
-        return self._at.shuffle_vector(one, nothing, _everywhere(0))
+        machine_code.store(self._at, value, address)
 
 
 def _everywhere(value: int) -> Value:

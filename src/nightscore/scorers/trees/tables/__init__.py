@@ -8,28 +8,5 @@ by the processor. In a large tree rows walk (`walks`).
 """
 
 from nightscore.scorers.trees.tables.building import Tables, tables
-from nightscore.scorers.trees.tables.part import (
-    BITS,
-    BLOCK,
-    CONSTANTS,
-    DECIDED,
-    DEEP,
-    LANES,
-    LEAVES,
-    OBLIVIOUS,
-    WALKED,
-)
 
-__all__ = [
-    "BITS",
-    "BLOCK",
-    "CONSTANTS",
-    "DECIDED",
-    "DEEP",
-    "LANES",
-    "LEAVES",
-    "OBLIVIOUS",
-    "WALKED",
-    "Tables",
-    "tables",
-]
+__all__ = ["Tables", "tables"]
