@@ -99,7 +99,7 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
     with open_staged(local, place.key) as file:
         types = file.schema_arrow.remove_metadata()
     tallies: dict[str, Tally] = {}
-    order, sums = KeyOrder(key), KeySums.of(key, types, all_rows)
+    order, sums = KeyOrder(key), KeySums.of(key, lambda: types, all_rows)
     looks = [order.add, *([sums.add] if sums else [])]
     rows = tally_file(local, place.key, day.plan.run_id, tallies, *looks)
     staged = with_rejects(StagedFile(place.key, rows, seen.bytes), day.run.rejects(piece.fingerprint))
@@ -107,7 +107,11 @@ def prove_piece(day: Day, piece: Piece) -> StagedFile:
     memory = job_memory_budget(day.job).piece.duckdb
     with (
         day.engine(
-            source=source, memory=memory, threads=1, asked=(), views=[View("scores", (local,), stored=True)]
+            source=source,
+            memory=memory,
+            threads=1,
+            asked=(),
+            views=[] if sums else [View("scores", (local,), stored=True)],
         ) as engine,
         SqlMistakes(str(day)),
     ):

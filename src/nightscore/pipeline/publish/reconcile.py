@@ -5,7 +5,7 @@ in ranges of rows, and the days of a lake are often sorted as well. Then each ro
 before it, in the memory of a batch. What is not sorted is grouped, some millions of rows at a time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -106,12 +106,11 @@ def _read_totals(
     engine: Engine, source: str, key: Sequence[str], values: Sequence[Any], of: int
 ) -> tuple[int, int, int]:
     """Rows of `source` and both sums of their key hashes: compiled where there are many, else by SQL."""
-    if of >= COMPILED:
-        select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
-        if (sums := KeySums.of(key, engine.schema(select, values), of)) is not None:
-            for batch in engine.stream(select, values=values):
-                sums.add(batch)
-            return sums.rows, sums.lower, sums.upper
+    select = f"SELECT {', '.join(map(quote_identifier, key))} FROM {source}"
+    if (sums := KeySums.of(key, lambda: engine.schema(select, values), of)) is not None:
+        for batch in engine.stream(select, values=values):
+            sums.add(batch)
+        return sums.rows, sums.lower, sums.upper
     [(rows, lower, upper)] = engine.rows(key_hash_select(source, key), values)
     return rows, int(lower), int(upper)
 
@@ -124,14 +123,14 @@ class KeySums:
         self.rows = self.lower = self.upper = 0
 
     @classmethod
-    def of(cls, key: Sequence[str], schema: pa.Schema, rows: int) -> Self | None:
+    def of(cls, key: Sequence[str], schema: Callable[[], pa.Schema], rows: int) -> Self | None:
         """What counts keys of these types; None on a day of few `rows`, or of types that SQL alone hashes."""
         if rows < COMPILED:
             return None
         from nightscore.store import has_hashed_types  # loads LLVM
 
-        types = pa.schema([schema.field(name) for name in key])
-        return cls(key) if has_hashed_types(types) else None
+        kinds = schema()
+        return cls(key) if has_hashed_types(pa.schema([kinds.field(name) for name in key])) else None
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Count rows, which have the key's columns."""

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -88,9 +88,10 @@ def _prove_some(day: Day, pieces: Sequence[StagedFile], ranges: Sequence[RowRang
     """The same of some rows, of pieces that one model made."""
     plan = day.plan
     scorer, by = _by(day)
-    sample = _read(day, scorer, ranges)
     own = _of_ranges(day, pieces, ranges)
-    places, staged = _staged(day, own, sample, scorer.signature.outputs.names)
+    with ThreadPoolExecutor(_readers(day)) as pool:
+        sample = _read(day, scorer, ranges, pool)
+        places, staged = _staged(day, own, sample, scorer.signature.outputs.names, pool)
     if len(places) < sample.num_rows and not day.job.spec.rejecting:
         raise Broken(
             f"{day}: {sample.num_rows - len(places)} of {sample.num_rows} rows are not staged by their keys"
@@ -218,11 +219,10 @@ def _by(day: Day) -> tuple[Scorer, str]:
     return scorer, str(by)
 
 
-def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange]) -> pa.RecordBatch:
+def _read(day: Day, scorer: Scorer, ranges: Sequence[RowRange], pool: Executor) -> pa.RecordBatch:
     """The sampled rows: key and features. Those of one row group are read at once."""
     columns = list(dict.fromkeys([*day.job.spec.key, *scorer.signature.inputs.names]))
-    with ThreadPoolExecutor(_readers(day)) as pool:
-        parts = list(pool.map(lambda span: _taken(day, columns, *span), _spans(day, ranges)))
+    parts = pool.map(lambda span: _taken(day, columns, *span), _spans(day, ranges))
     held = [batch for part in parts for batch in part]
     return filled(day.job, pa.concat_batches(held), scorer.signature.inputs)
 
@@ -254,11 +254,10 @@ def _spans(day: Day, ranges: Sequence[RowRange]) -> Iterator[tuple[RowRange, Row
 
 
 def _staged(
-    day: Day, pieces: Sequence[StagedFile], sample: pa.RecordBatch, outputs: Sequence[str]
+    day: Day, pieces: Sequence[StagedFile], sample: pa.RecordBatch, outputs: Sequence[str], pool: Executor
 ) -> tuple[list[int], pa.RecordBatch | None]:
     """Which of the sampled rows are staged, by their keys, and their scores; the others were rejected."""
-    with ThreadPoolExecutor(_readers(day)) as pool:
-        parts = list(pool.map(lambda piece: _staged_in(day, piece, sample, outputs), pieces))
+    parts = list(pool.map(lambda piece: _staged_in(day, piece, sample, outputs), pieces))
     held = [batch for _, batches in parts for batch in batches]
     return [place for places, _ in parts for place in places], pa.concat_batches(held) if held else None
 

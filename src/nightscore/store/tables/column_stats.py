@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from nightscore.common import Broken, file_sha256
 from nightscore.scorers import is_numeric_type
 from nightscore.store.documents.receipt import ColumnProof
-from nightscore.store.tables.staging import open_staged
+from nightscore.store.tables.staging import RUN_ID, open_staged
 
 LOWEST = -1074  # the exponent of the smallest positive float64, 2**-1074
 HALF = 26  # bits; a mantissa has 53, and sums of its halves over a row group are exact in float64
@@ -249,11 +249,11 @@ def _as_recorded(before: ColumnProof, now: ColumnProof) -> ColumnProof:
 
 
 def _add_group(tallies: dict[str, Tally], group: pa.Table, shown: str, run_id: str | None) -> None:
-    names = set() if run_id is None else set(group.column("run_id").unique().to_pylist())
+    names = set() if run_id is None else set(group.column(RUN_ID).unique().to_pylist())
     if names - {run_id}:
         raise Broken(f"{shown}: staged by run {min(names - {run_id})} and not by run {run_id}")
     for name in group.column_names:
-        if name != "run_id":
+        if name != RUN_ID:
             tally = tallies.setdefault(name, Tally(group.schema.field(name).type))
             for chunk in group.column(name).chunks:
                 tally.add(chunk)
